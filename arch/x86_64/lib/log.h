@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: MIT
+// The log: levelled lines, kept in a ring and handed to one sink (the console).
+#pragma once
+
+#include "arch/x86_64/lib/types.h"
+
+enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+
+// Receives each piece of text that passes the level; lines may arrive in several pieces.
+typedef void (*log_sink_fn)(const char *text, size_t length);
+
+// Sets where lines go from now on (NULL: the ring only). What the ring already holds is replayed to
+// the new sink when replay is set.
+void log_set_sink(log_sink_fn sink, bool replay);
+
+// Lines above this level are kept in the ring but not handed to the sink.
+void log_set_level(enum log_level level);
+enum log_level log_get_level(void);
+
+// One line, without its newline. The level's tag ("error: ", "warning: ") is put in front for the
+// two worst levels.
+void log_line(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
+void log_vline(enum log_level level, const char *format, va_list args) PRINTF_LIKE(2, 0);
+
+// Text exactly as it stands, for what is not a log line (a guest's console, a report). Kept in the
+// ring too.
+void log_raw(const char *text, size_t length);
+
+#define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
+#define log_warn(...)  log_line(LOG_WARN, __VA_ARGS__)
+#define log_info(...)  log_line(LOG_INFO, __VA_ARGS__)
+#define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
+
+#define LOG_RING_SIZE 16384u
+
+// The ring's last at most size bytes of text, oldest first, cut at a line's start where it can be.
+// Returns how many were copied; not terminated.
+size_t log_ring_tail(char *buf, size_t size);

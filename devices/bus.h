@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+// The bus: which device answers at a port or a guest-physical address. Ranges are kept sorted, so
+// finding one is a binary search.
+#pragma once
+
+#include "devices/device.h"
+
+#define BUS_RANGES          64u
+#define BUS_UNCLAIMED_PORTS 16u
+
+struct bus_range {
+    u64 first, last; // inclusive
+    struct device *dev;
+};
+
+struct bus_space {
+    struct bus_range ranges[BUS_RANGES];
+    u32 count;
+};
+
+struct bus {
+    struct bus_space spaces[2]; // by enum io_space
+    u64 unclaimed[2];           // accesses nobody answered, by space
+    struct {                    // the first few unclaimed ports, for the report
+        u16 port;
+        u32 count;
+    } unclaimed_ports[BUS_UNCLAIMED_PORTS];
+};
+
+void bus_init(struct bus *bus);
+
+// Puts dev at [first, first+size) of a space. E_EXIST names (in the log) both devices if the range
+// overlaps another, E_RANGE if it is empty, wraps, or passes port FFFFH, E_NOMEM if the bus is
+// full.
+int bus_attach(struct bus *bus, struct device *dev, enum io_space space, u64 first, u64 size);
+
+// Hands the access to the device whose range holds all of it. An access that nobody claims, or that
+// straddles a range's end, reads as all ones (in its width), is counted and gives IO_UNCLAIMED.
+enum io_result bus_access(struct bus *bus, struct io_access *io);
+
+// Resets every attached device, once each, in order of attachment.
+void bus_reset(struct bus *bus);
+
+// The device at addr, or NULL.
+struct device *bus_find(const struct bus *bus, enum io_space space, u64 addr);

@@ -41,7 +41,7 @@ $O/k/%.o: %.c Makefile tools/hardware-files.mk
 
 $O/k/%.asm.o: %.asm $O/k/asm-offsets.inc
 	@mkdir -p $(@D)
-	$(NASM) -f elf64 -g -F dwarf -w+all -w-reloc-abs-dword -w-reloc-abs-qword -w-reloc-rel-dword -Werror -I$O/k/ -I./ -MD $(@:.o=.d) $< -o $@
+	$(NASM) -f elf64 -g -F dwarf -w+all -Werror -I$O/k/ -I./ -MD $(@:.o=.d) $< -o $@
 
 # Structure offsets for assembly: compiled, never typed.
 $O/k/asm-offsets.inc: vmx/asm-offsets.c.in Makefile

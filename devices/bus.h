@@ -5,7 +5,8 @@
 
 #include "devices/device.h"
 
-#define BUS_RANGES          64u
+#define BUS_RANGES          64u // in each space
+#define BUS_DEVICES         64u
 #define BUS_UNCLAIMED_PORTS 16u
 
 struct bus_range {
@@ -16,12 +17,15 @@ struct bus_range {
 struct bus_space {
     struct bus_range ranges[BUS_RANGES];
     u32 count;
+    u32 recent; // index of the range that answered last
 };
 
 struct bus {
-    struct bus_space spaces[2]; // by enum io_space
-    u64 unclaimed[2];           // accesses nobody answered, by space
-    struct {                    // the first few unclaimed ports, for the report
+    struct bus_space spaces[2];          // by enum io_space
+    struct device *devices[BUS_DEVICES]; // in order of attachment, each once
+    u32 ndevices;
+    u64 unclaimed[2]; // accesses nobody answered, by space
+    struct {          // the first few unclaimed ports, for the report
         u16 port;
         u32 count;
     } unclaimed_ports[BUS_UNCLAIMED_PORTS];
@@ -29,9 +33,9 @@ struct bus {
 
 void bus_init(struct bus *bus);
 
-// Puts dev at [first, first+size) of a space. E_EXIST names (in the log) both devices if the range
-// overlaps another, E_RANGE if it is empty, wraps, or passes port FFFFH, E_NOMEM if the bus is
-// full.
+// Puts dev at [first, first+size) of a space; a device may have several ranges. E_EXIST names (in
+// the log) both devices if the range overlaps another, E_RANGE if it is empty, wraps, or passes
+// port FFFFH, E_NOMEM if the bus is full. The bus is then as it was before.
 int bus_attach(struct bus *bus, struct device *dev, enum io_space space, u64 first, u64 size);
 
 // Hands the access to the device whose range holds all of it. An access that nobody claims, or that

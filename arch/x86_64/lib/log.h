@@ -6,7 +6,8 @@
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
 
-// Receives each piece of text that passes the level; lines may arrive in several pieces.
+// Receives each piece of text that passes the level; lines may arrive in several pieces. Called
+// with the log's lock held: a sink must not log.
 typedef void (*log_sink_fn)(const char *text, size_t length);
 
 // Sets where lines go from now on (NULL: the ring only). What the ring already holds is replayed to
@@ -31,8 +32,19 @@ void log_raw(const char *text, size_t length);
 #define log_info(...)  log_line(LOG_INFO, __VA_ARGS__)
 #define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
 
+// For lines that a guest can cause as often as it likes: the first LOG_LIMIT_BURST of a limit are
+// shown and after that only those whose number is a power of two, each with the count so far, so
+// that all of them together are at most 64 + LOG_LIMIT_BURST. Returns whether this one was shown.
+// Zeroed storage is ready for use.
+#define LOG_LIMIT_BURST 8u
+struct log_limit {
+    u64 count; // lines asked for, shown or not
+};
+bool log_limited(struct log_limit *limit, enum log_level level, const char *format, ...)
+    PRINTF_LIKE(3, 4);
+
 #define LOG_RING_SIZE 16384u
 
 // The ring's last at most size bytes of text, oldest first, cut at a line's start where it can be.
-// Returns how many were copied; not terminated.
+// Returns how many were copied; not terminated. Takes no lock, for the crash screen.
 size_t log_ring_tail(char *buf, size_t size);

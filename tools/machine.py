@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: MIT
+"""The machines Corbel is run on: Bochs, and QEMU with or without KVM.
+
+A machine knows how to write its configuration, how to be started, which of the bytes it prints are
+Corbel's, and what its own ending says about how Corbel ended.
+"""
+import dataclasses
+import os
+import pathlib
+import re
+import subprocess
+
+NO_LIMIT = 1 << 62  # ticks; Bochs wants a number
+FULL_CPU = "corei7_skylake_x"
+
+
+class MachineError(Exception):
+    """This machine cannot be started here; the text says why and what to do."""
+
+
+@dataclasses.dataclass
+class Spec:
+    """What is to be booted, and on what."""
+    image: pathlib.Path
+    work: pathlib.Path  # a directory for configuration, logs and sockets
+    cpu: str = ""
+    cpus: int = 1
+    memory: int = 512  # MiB
+    firmware: str = "bios"
+    media: str = "cd"
+    ticks: int = 0  # 0: no limit
+    screen: bool = False  # a screenshot will be asked for
+    halts: bool = False  # Corbel was told to halt at the end, not to end the machine
+    extra: tuple = ()
+
+
+@dataclasses.dataclass
+class Ending:
+    """How the machine ended, by its own account."""
+    what: str  # for people
+    status: int | None = None  # the status the machine itself handed on
+    clean: bool = False  # Corbel ended it on purpose
+    ticks: int | None = None
+    state: str = ""  # registers, where the machine was stopped
+
+
+class Bochs:
+    """Bochs 2.7 as Debian packages it: with its debugger, which is what bounds a run in ticks."""
+    name = "bochs"
+    RC = """\
+config_interface: textconfig
+display_library: rfb, options="timeout=0"
+memory: guest={memory}, host={memory}
+{firmware}
+cpu: model={cpu}, count={cpus}, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs=0
+clock: sync=none, time0=1700000000
+{media}
+com1: enabled=1, mode=file, dev={work}/serial.txt
+port_e9_hack: enabled=1
+log: {work}/bochs.log
+panic: action=fatal
+error: action=report
+info: action=report
+debug: action=ignore
+magic_break: enabled=0
+speaker: enabled=0
+sound: driver=dummy
+"""
+    BIOS = """\
+romimage: file=/usr/share/bochs/BIOS-bochs-latest, options=fastboot
+vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+boot: {boot}"""
+    UEFI = """\
+romimage: file=/usr/share/ovmf/OVMF.fd
+vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+pci: enabled=1, chipset=i440fx, slot1=pcivga
+vga: extension=vbe"""
+    # The debugger prints on standard output too. Its words end and begin with these lines.
+    PREFACE_END = re.compile(rb"^Time breakpoint inserted\. Delta = \d+$")
+    EPILOGUE = re.compile(rb"^(.*?)(\(\d+\) Caught time breakpoint|Next at t=\d+"
+                          rb"|\(\d+\)\.\[\d+\] \[0x.*)$")
+
+    def __init__(self, spec):
+        if spec.media == "usb":
+            raise MachineError("Bochs has no BIOS that boots from USB; use --machine qemu")
+        if spec.memory > 2048:
+            raise MachineError("Bochs has at most 2048 MiB of memory")
+        self.spec = spec
+        self.epilogue = None
+        self.preface = True
+
+    def command(self):
+        spec = self.spec
+        disk = spec.media == "disk"
+        media = "ata0-master: " + (f"type=disk, path={spec.image}, mode=flat" if disk else
+                                   f"type=cdrom, path={spec.image}, status=inserted")
+        firmware = (self.UEFI if spec.firmware == "uefi" else
+                    self.BIOS.format(boot="disk" if disk else "cdrom"))
+        text = self.RC.format(memory=spec.memory, firmware=firmware, cpu=spec.cpu or FULL_CPU,
+                              cpus=spec.cpus, media=media, work=spec.work)
+        text += "".join(line + "\n" for line in spec.extra)
+        (spec.work / "bochs.rc").write_text(text)
+        script = [f"sba {spec.ticks or NO_LIMIT}", "c", "r", "sreg", "creg", "q"]
+        (spec.work / "bochs.dbg").write_text("\n".join(script) + "\n")
+        return ["bochs", "-q", "-rc", str(spec.work / "bochs.dbg"), "-f",
+                str(spec.work / "bochs.rc")]
+
+    def sift(self, line):
+        """The part of a line of output, complete or not, that Corbel wrote."""
+        if self.preface:
+            self.preface = not self.PREFACE_END.match(line.rstrip(b"\n"))
+            return b""
+        if self.epilogue is None:
+            match = self.EPILOGUE.match(line.rstrip(b"\n"))
+            if not match:
+                return line
+            self.epilogue = match.group(2) + b"\n"
+            return match.group(1)
+        self.epilogue += line
+        return b""
+
+    def rfb_port(self):
+        """Where the screen is served, once it is."""
+        try:
+            log = (self.spec.work / "bochs.log").read_text(errors="replace")
+        except FileNotFoundError:
+            return None
+        match = re.search(r"listening for connections on port (\d+)", log)
+        return int(match.group(1)) if match else None
+
+    def ending(self, returncode, stderr):
+        epilogue = (self.epilogue or b"").decode(errors="replace")
+        where = re.search(r"Next at t=(\d+)|\.\[(\d+)\] \[0x", epilogue)
+        ticks = int(where.group(1) or where.group(2)) if where else None
+        last_words = re.search(r"Bochs is exiting with the following message:\n(.*)", stderr)
+        if "Shutdown port: shutdown requested" in stderr:
+            return Ending("ended through port 8900H", clean=True, ticks=ticks)
+        if "Caught time breakpoint" in epilogue:
+            return Ending("stopped at the limit of ticks", ticks=ticks, state=epilogue)
+        if returncode == 0 and epilogue.startswith("Next at t="):
+            return Ending("ended through port 8900H", clean=True, ticks=ticks)
+        if last_words:
+            return Ending(f"Bochs stopped: {last_words.group(1)}", ticks=ticks, state=epilogue)
+        tail = "\n".join(stderr.splitlines()[-5:])
+        return Ending(f"Bochs failed (exit {returncode}): {tail}")
+
+    def rebooted(self):
+        log = (self.spec.work / "bochs.log").read_text(errors="replace")
+        return log.count("bx_pc_system_c::Reset(HARDWARE) called") > 1
+
+
+class Qemu:
+    """QEMU. Without KVM it has no VT-x: good for showing how Corbel refuses."""
+    name = "qemu"
+    MEDIA = {
+        "cd": ["-drive", "if=none,id=medium,format=raw,media=cdrom,readonly=on,file={image}",
+               "-device", "ide-cd,drive=medium,bootindex=0"],
+        "disk": ["-drive", "if=none,id=medium,format=raw,snapshot=on,file={image}",
+                 "-device", "ide-hd,drive=medium,bootindex=0"],
+        "usb": ["-drive", "if=none,id=medium,format=raw,snapshot=on,file={image}",
+                "-device", "qemu-xhci", "-device", "usb-storage,drive=medium,bootindex=0"],
+    }
+
+    def __init__(self, spec, kvm=False):
+        self.spec = spec
+        self.kvm = kvm
+        if kvm:
+            self.name = "kvm"
+            require_kvm()
+
+    def command(self):
+        spec = self.spec
+        line = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-vga", "std",
+                "-no-reboot", "-m", str(spec.memory), "-smp", str(spec.cpus),
+                "-rtc", "base=2023-11-14T22:13:20",
+                "-chardev", "stdio,id=e9,signal=off", "-device", "isa-debugcon,iobase=0xe9,chardev=e9",
+                "-serial", f"file:{spec.work}/serial.txt",
+                "-qmp", f"unix:{spec.work}/qmp,server=on,wait=off"]
+        if not spec.halts:
+            line += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
+        if self.kvm:
+            line += ["-machine", "q35,accel=kvm", "-cpu", spec.cpu or "host,+vmx"]
+        else:
+            line += ["-machine", "q35,accel=tcg", "-cpu", spec.cpu or "max"]
+        if spec.firmware == "uefi":
+            line += ["-bios", "/usr/share/ovmf/OVMF.fd"]
+        line += [word.format(image=spec.image) for word in self.MEDIA[spec.media]]
+        return line + [word for words in spec.extra for word in words.split()]
+
+    def sift(self, line):
+        return line
+
+    def ending(self, returncode, stderr):
+        if returncode > 0 and returncode & 1 and not stderr.strip():
+            status = returncode >> 1
+            return Ending("ended through port F4H", status=status, clean=True)
+        if returncode == 0:
+            return Ending("the machine was reset or switched off")
+        tail = "\n".join(stderr.splitlines()[-5:])
+        return Ending(f"QEMU failed (exit {returncode}): {tail}")
+
+
+def cpu_has_vmx():
+    try:
+        flags = re.search(r"^flags\s*:(.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        return False
+    return bool(flags) and "vmx" in flags.group(1).split()
+
+
+def kvm_usable():
+    return cpu_has_vmx() and os.access("/dev/kvm", os.R_OK | os.W_OK)
+
+
+def require_kvm():
+    if not cpu_has_vmx():
+        raise MachineError("this CPU shows no VT-x (no vmx in /proc/cpuinfo): KVM cannot run a "
+                           "hypervisor here; use MACHINE=bochs")
+    if not os.path.exists("/dev/kvm"):
+        raise MachineError("there is no /dev/kvm; load KVM:  sudo modprobe kvm_intel nested=1")
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        raise MachineError("/dev/kvm may not be used by you:  sudo usermod -aG kvm $USER"
+                           "  and log in again")
+    nested = pathlib.Path("/sys/module/kvm_intel/parameters/nested")
+    if nested.exists() and nested.read_text().strip() not in ("Y", "1"):
+        raise MachineError("KVM does not hand VT-x on to its guests; turn that on:  "
+                           "sudo modprobe -r kvm_intel && sudo modprobe kvm_intel nested=1")
+
+
+def choose(name, spec):
+    """The machine of this name; auto is KVM where that works, else Bochs."""
+    if name == "auto":
+        name = "kvm" if kvm_usable() else "bochs"
+    if name == "bochs":
+        return Bochs(spec)
+    return Qemu(spec, kvm=name == "kvm")
+
+
+def symbolize(kernel, state):
+    """'name+offset (file:line)' for the RIP in a register dump, where the kernel has one for it."""
+    match = re.search(r"\brip: ([0-9a-f_]+)|\bRIP=([0-9a-f]+)", state)
+    if not match or not kernel:
+        return ""
+    address = (match.group(1) or match.group(2)).replace("_", "")
+    try:
+        out = subprocess.run(["addr2line", "-f", "-e", str(kernel), address], text=True,
+                             capture_output=True, check=True).stdout.split("\n")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    if not out or out[0] == "??":
+        return f"RIP {address} is not in {kernel.name}"
+    return f"RIP {address} is in {out[0]} ({os.path.relpath(out[1].split(' ')[0])})"

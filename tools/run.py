@@ -1,0 +1,326 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Boots Corbel in an emulator, shows its console and exits with Corbel's own status.
+
+Exit status:
+  0  success                               4  Corbel crashed
+  1  a VM or a self-test failed            5  Corbel did not end, or not as it said
+  2  bad command line or module            6  the machine could not be started
+  3  this machine cannot run guests        130  interrupted
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import select
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import image
+import machine
+import screenshot
+
+TOP = pathlib.Path(__file__).resolve().parent.parent
+DONE = re.compile(rb"corbel: done: status (\d+)\s*$")
+MEANING = ("success", "a VM or a self-test failed", "bad command line or module",
+           "this machine cannot run guests", "Corbel crashed",
+           "Corbel did not end, or not as it said", "the machine could not be started")
+NOT_ENDED, NOT_STARTED = 5, 6
+GRACE = 20  # seconds from the last word to the machine's end
+
+
+class Console:
+    """What Corbel has written: shown as it comes, kept in a file, watched for the last word."""
+
+    def __init__(self, path, show):
+        self.file = open(path, "wb")
+        self.show = show
+        self.line = b""
+        self.status = None
+
+    def write(self, data):
+        if not data:
+            return
+        self.file.write(data)
+        self.file.flush()
+        if self.show:
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        self.line += data
+        *whole, self.line = self.line.split(b"\n")
+        for line in whole:
+            match = DONE.search(line)
+            if match:
+                self.status = int(match.group(1))
+
+
+class Run:
+    """One boot, from the emulator's start to its end."""
+
+    def __init__(self, box, spec, options, console):
+        self.box = box
+        self.spec = spec
+        self.options = options
+        self.console = console
+        self.screen = None
+        self.stopped = ""  # why the runner stopped the machine itself
+        self.state = ""
+
+    def go(self):
+        # setpriv: the emulator goes when this program goes, however it goes.
+        command = ["setpriv", "--pdeathsig", "KILL", *self.box.command()]
+        (self.spec.work / "command.txt").write_text(shlex.join(command[3:]) + "\n")
+        with open(self.spec.work / "stderr.txt", "wb") as errors:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.PIPE, stderr=errors,
+                                            start_new_session=True)
+        try:
+            self._follow()
+        finally:
+            self.process.kill()  # harmless where it has ended
+            self.process.wait()
+            self.process.stdout.close()
+            if self.screen:
+                self.screen.close()
+
+    def _follow(self):
+        deadline = time.monotonic() + self.options.timeout
+        fd = self.process.stdout.fileno()
+        rest = b""
+        done_at = None
+        while True:
+            ready, _, _ = select.select([fd], [], [], 0.1)
+            if ready:
+                data = os.read(fd, 65536)
+                if not data:
+                    break
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    self.console.write(self.box.sift(line + b"\n"))
+            elif rest and not rest.startswith((b"(", b"N")):
+                # A prompt, say. What the debugger prints begins with ( or N: wait for its end.
+                self.console.write(self.box.sift(rest))
+                rest = b""
+            now = time.monotonic()
+            self._watch_screen()
+            if self.console.status is not None and done_at is None:
+                done_at = now
+            if done_at is not None and self._over(now - done_at):
+                break
+            if now > deadline:
+                self._stop(f"no end after {self.options.timeout} s")
+                break
+        if rest:
+            self.console.write(self.box.sift(rest))
+        if not self.stopped:
+            try:
+                self.process.wait(timeout=GRACE)
+            except subprocess.TimeoutExpired:
+                self._stop("the emulator closed its output and did not end")
+
+    def _over(self, since_done):
+        """Whether nothing more is to be awaited, the last word being said."""
+        if self.spec.halts:
+            self._take_screenshot()
+            self.stopped = "halted, as it was told to"
+            return True
+        if "end=reboot" in self.options.cmdline.split() and getattr(self.box, "rebooted", bool)():
+            self.stopped = "rebooted, as it was told to"
+            return True
+        if since_done > GRACE:
+            self._stop(f"still running {GRACE} s after its last word")
+            return True
+        return False
+
+    def _stop(self, why):
+        self.stopped = why
+        self._take_screenshot()
+        if isinstance(self.box, machine.Qemu):
+            try:
+                qmp = screenshot.Qmp(self.spec.work / "qmp")
+                self.state = qmp.monitor("info registers -a")
+                self.state = re.sub(r"^(FPR|XMM).*\n", "", self.state, flags=re.M)
+                qmp.close()
+            except OSError as error:
+                self.state = f"(no registers: {error})\n"
+
+    def _watch_screen(self):
+        if self.spec.screen and not self.screen and isinstance(self.box, machine.Bochs):
+            port = self.box.rfb_port()
+            if port:
+                self.screen = screenshot.RfbScreen(port)
+
+    def _take_screenshot(self):
+        if not self.spec.screen:
+            return
+        try:
+            if self.screen:
+                picture = self.screen.picture()
+            else:
+                qmp = screenshot.Qmp(self.spec.work / "qmp")
+                picture = qmp.picture(self.spec.work / "screen.ppm")
+                qmp.close()
+            picture.write_png(self.options.screenshot)
+        except (OSError, ValueError) as error:
+            print(f"run: no screenshot: {error}", file=sys.stderr)
+
+    def verdict(self):
+        """(exit status, what happened, ticks)."""
+        said = self.console.status
+        if said is None:
+            said = serial_status(self.spec.work / "serial.txt")
+        if self.stopped:
+            ending = machine.Ending(self.stopped, clean=self.stopped.endswith("told to"),
+                                    state=self.state)
+        else:
+            errors = (self.spec.work / "stderr.txt").read_text(errors="replace")
+            ending = self.box.ending(self.process.returncode, errors)
+            if (ending.what.startswith("the machine was reset")
+                    and "end=reboot" in self.options.cmdline.split()):
+                ending.clean = True
+        self.state = ending.state
+        if said is None:
+            return NOT_ENDED, f"no last word from Corbel; {ending.what}", ending.ticks
+        if not ending.clean:
+            return NOT_ENDED, f"Corbel said status {said}, but: {ending.what}", ending.ticks
+        if ending.status not in (None, said):
+            what = f"Corbel said status {said}, the machine ended with {ending.status}"
+            return NOT_ENDED, what, ending.ticks
+        return said, ending.what, ending.ticks
+
+
+def serial_status(path):
+    """The status in the last word on the serial line, for a console that is only there."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except FileNotFoundError:
+        return None
+    found = [match for match in map(DONE.search, lines) if match]
+    return int(found[-1].group(1)) if found else None
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.print_usage(sys.stderr)
+        self.exit(NOT_STARTED, f"run: {message}\n")
+
+
+def parse_arguments(argv):
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--machine", choices=("auto", "bochs", "kvm", "qemu"), default="auto",
+        help="auto: KVM where the CPU has VT-x and /dev/kvm is usable, else Bochs")
+    add("--cpu", default="", help=f"CPU model (Bochs: {machine.FULL_CPU})")
+    add("--cpus", type=int, default=1, metavar="N", help="how many CPUs")
+    add("--firmware", choices=("bios", "uefi"), default="bios")
+    add("--media", choices=("cd", "disk", "usb"), default="cd")
+    add("--mem", type=int, default=512, metavar="MiB")
+    add("--video", default=None, help="GRUB's gfxpayload (text; keep under UEFI)")
+    add("--cmdline", default="", help="Corbel's command line")
+    add("--module", nargs=2, action="append", default=[], metavar=("FILE", "LINE"),
+        help="a module and its line; may be given again")
+    add("--kernel", type=pathlib.Path, default=None, metavar="ELF", help="build/corbel.elf")
+    add("--image", type=pathlib.Path, help="boot this image as it is; no --cmdline, no --module")
+    add("--ticks", type=int, default=20_000_000_000, metavar="N",
+        help="Bochs: stop after this many instructions; 0: never (%(default)s)")
+    add("--timeout", type=float, default=900, metavar="S",
+        help="stop after this many seconds (%(default)s)")
+    add("--log", type=pathlib.Path, metavar="DIR", help="keep console, logs and result there")
+    add("--screenshot", type=pathlib.Path, metavar="FILE.png",
+        help="the screen at the end; adds end=halt to the command line if there is no end=")
+    add("--extra", action="append", default=[], metavar="LINE",
+        help="a line for Bochs' configuration, words for QEMU's command line")
+    add("--build", type=pathlib.Path, default=TOP / "build", help=argparse.SUPPRESS)
+    add("--quiet", action="store_true", help="do not show the console")
+    options = parser.parse_args(argv)
+    if options.image and (options.cmdline or options.module or options.kernel):
+        parser.error("--image is booted as it is: no --cmdline, --module or --kernel with it")
+    if options.screenshot and not options.image and "end=" not in options.cmdline:
+        options.cmdline = (options.cmdline + " end=halt").strip()
+    options.kernel = options.kernel or options.build / "corbel.elf"
+    return options
+
+
+def prepare(options, work):
+    """Builds the image where none was given; returns the machine and its specification."""
+    medium = options.image and options.image.resolve()
+    halts = "end=halt" in options.cmdline.split()
+    spec = machine.Spec(image=medium or work / "image.iso", work=work, cpu=options.cpu,
+                        cpus=options.cpus, memory=options.mem, firmware=options.firmware,
+                        media=options.media, ticks=options.ticks,
+                        screen=options.screenshot is not None, halts=halts,
+                        extra=tuple(options.extra))
+    if spec.screen:
+        # A halted machine's time flies: the limit would come before the screen is taken.
+        spec.ticks = 0
+    box = machine.choose(options.machine, spec)
+    if not medium:
+        if not options.kernel.exists():
+            raise machine.MachineError(f"{options.kernel} is not there; make it first")
+        video = options.video or ("keep" if options.firmware == "uefi" else "text")
+        image.build(spec.image, options.kernel, options.cmdline, options.module, video, work)
+    return box, spec
+
+
+def report(options, box, run, seconds):
+    status, what, ticks = run.verdict()
+    meaning = MEANING[status] if status < len(MEANING) else "no such status"
+    spent = f"{ticks:,} ticks, " if ticks else ""
+    if run.state:
+        (run.spec.work / "state.txt").write_text(run.state)
+        where = machine.symbolize(None if options.image else options.kernel, run.state)
+        if not options.quiet:
+            print("\n" + run.state.strip())
+        what += f"; {where}" if where else ""
+    if not options.quiet or status >= NOT_ENDED:
+        sys.stdout.flush()
+        print(f"run: {box.name}: {what} ({spent}{seconds:.1f} s): status {status}, {meaning}",
+              file=sys.stderr)
+    result = {"status": status, "what": what, "ticks": ticks, "seconds": round(seconds, 1)}
+    (run.spec.work / "result.json").write_text(json.dumps(result) + "\n")
+    return status
+
+
+def keep_logs(work, log):
+    log.mkdir(parents=True, exist_ok=True)
+    for path in work.iterdir():
+        if path.is_file() and path.suffix not in (".iso", ".lock", ".ppm"):
+            shutil.copy(path, log / path.name)
+
+
+def as_ctrl_c(*_):
+    """Everything is cleaned up on the way out."""
+    raise KeyboardInterrupt
+
+
+def main(argv=None):
+    options = parse_arguments(argv)
+    signal.signal(signal.SIGTERM, as_ctrl_c)
+    options.build.mkdir(parents=True, exist_ok=True)
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="run.", dir=options.build) as directory:
+        work = pathlib.Path(directory)
+        try:
+            box, spec = prepare(options, work)
+            run = Run(box, spec, options, Console(work / "console.txt", not options.quiet))
+            run.go()
+            return report(options, box, run, time.monotonic() - started)
+        except (machine.MachineError, subprocess.CalledProcessError, OSError) as error:
+            print(f"run: {error}", file=sys.stderr)
+            return NOT_STARTED
+        except KeyboardInterrupt:
+            print("\nrun: interrupted", file=sys.stderr)
+            return 130
+        finally:
+            if options.log:
+                keep_logs(work, options.log)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -126,6 +126,7 @@ static void strings(void **state)
     assert_true(strcmp("ab", "abc") < 0);
     assert_true(strcmp("abc", "ab") > 0);
     assert_true(strcmp("\x01", "\xff") < 0);
+    assert_true(strcmp("\xff", "\x01") > 0);
     assert_int_equal(strncmp("abc", "abd", 2), 0);
     assert_true(strncmp("abc", "abd", 3) < 0);
     assert_int_equal(strncmp("abc", "abc", 100), 0);

@@ -1,4 +1,17 @@
 # SPDX-License-Identifier: MIT
 # The C files that only run on the bare machine; see Makefile.
 HW_C := \
+	arch/x86_64/cpu.c \
+	arch/x86_64/crash.c \
+	arch/x86_64/gdt.c \
+	arch/x86_64/host_lapic.c \
+	arch/x86_64/idt.c \
+	arch/x86_64/paging.c \
+	arch/x86_64/pic.c \
+	arch/x86_64/port_io.c \
+	arch/x86_64/power.c \
+	arch/x86_64/stacks.c \
+	arch/x86_64/timer.c \
+	arch/x86_64/traps.c \
+	arch/x86_64/tsc.c \
 	boot/main.c

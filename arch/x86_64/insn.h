@@ -113,6 +113,28 @@ static inline u64 read_rflags(void)
     return value;
 }
 
+// Orders an earlier load before a later RDTSC, and the reverse: SDM volume 2, "RDTSC".
+static inline void lfence(void)
+{
+    __asm__ volatile("lfence" : : : "memory");
+}
+
+static inline void mfence(void)
+{
+    __asm__ volatile("mfence" : : : "memory");
+}
+
+static inline void cpu_pause(void)
+{
+    __asm__ volatile("pause" : : : "memory");
+}
+
+NORETURN static inline void ud2(void)
+{
+    __asm__ volatile("ud2");
+    __builtin_unreachable();
+}
+
 static inline void invlpg(const void *linear)
 {
     __asm__ volatile("invlpg (%0)" : : "r"(linear) : "memory");
@@ -200,6 +222,32 @@ static inline void ltr(u16 selector)
 static inline void lldt(u16 selector)
 {
     __asm__ volatile("lldt %0" : : "r"(selector) : "memory");
+}
+
+// Loads every segment register: CS by a far return, FS and GS with null (their bases are MSRs).
+static inline void load_segments(u16 cs, u16 ds)
+{
+    __asm__ volatile("pushq %0\n\t"
+                     "leaq 1f(%%rip), %%rax\n\t"
+                     "pushq %%rax\n\t"
+                     "lretq\n"
+                     "1:\n\t"
+                     "movw %w1, %%ds\n\t"
+                     "movw %w1, %%es\n\t"
+                     "movw %w1, %%ss\n\t"
+                     "movw %w2, %%fs\n\t"
+                     "movw %w2, %%gs"
+                     :
+                     : "r"((u64)cs), "r"((u64)ds), "r"(0ull)
+                     : "rax", "memory");
+}
+
+// The first quadword of what the GS base points to.
+static inline u64 read_gs_first(void)
+{
+    u64 value;
+    __asm__ volatile("movq %%gs:0, %0" : "=r"(value));
+    return value;
 }
 
 #define DEFINE_READ_SEG(seg)                                                                       \
@@ -307,4 +355,45 @@ static inline enum vmx_result invvpid(u64 type, struct inv_descriptor what)
     bool c, z;
     __asm__ volatile("invvpid %2, %3" : "=@ccc"(c), "=@ccz"(z) : "m"(what), "r"(type) : "memory");
     return VMX_RESULT(c, z);
+}
+
+// For fields known to exist, with a VMCS known to be current: the result flags are not looked at.
+static inline u64 vmread_fast(u64 field)
+{
+    u64 value;
+    __asm__ volatile("vmread %1, %0" : "=r"(value) : "r"(field) : "cc");
+    return value;
+}
+
+static inline void vmwrite_fast(u64 field, u64 value)
+{
+    __asm__ volatile("vmwrite %0, %1" : : "r"(value), "r"(field) : "cc", "memory");
+}
+
+// The FPU and SIMD registers, which the kernel itself never uses. area is 16-aligned (FXSAVE) or
+// 64-aligned (XSAVE) and as large as CPUID leaf DH says.
+static inline void fxsave(void *area)
+{
+    __asm__ volatile("fxsave64 (%0)" : : "r"(area) : "memory");
+}
+
+static inline void fxrstor(const void *area)
+{
+    __asm__ volatile("fxrstor64 (%0)" : : "r"(area) : "memory");
+}
+
+static inline void xsave(void *area, u64 states)
+{
+    __asm__ volatile("xsave64 (%0)"
+                     :
+                     : "r"(area), "a"((u32)states), "d"((u32)(states >> 32))
+                     : "memory");
+}
+
+static inline void xrstor(const void *area, u64 states)
+{
+    __asm__ volatile("xrstor64 (%0)"
+                     :
+                     : "r"(area), "a"((u32)states), "d"((u32)(states >> 32))
+                     : "memory");
 }

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT
+#include "arch/x86_64/host_lapic.h"
+
+#include "arch/x86_64/cpu.h"
+#include "arch/x86_64/lib/err.h"
+#include "arch/x86_64/lib/log.h"
+#include "arch/x86_64/paging.h"
+#include "arch/x86_64/regs/apic.h"
+#include "arch/x86_64/regs/msr.h"
+#include "arch/x86_64/traps.h"
+
+#define BASE_ADDRESS   BITS(51, 12)
+#define ICR_SELF       (1u << 18) // destination shorthand
+#define STRAYS_LOGGED  8u
+#define ICR_WAIT_POLLS 100000u
+
+static struct {
+    volatile u8 *page; // xAPIC registers; NULL: x2APIC
+    u64 strays;
+} lapic;
+
+static u32 x2apic_msr(u32 offset)
+{
+    return IA32_X2APIC_FIRST + offset / 16;
+}
+
+u32 host_lapic_read(u32 offset)
+{
+    if (lapic.page)
+        return *(volatile u32 *)(lapic.page + offset);
+    return (u32)rdmsr(x2apic_msr(offset));
+}
+
+void host_lapic_write(u32 offset, u32 value)
+{
+    if (lapic.page)
+        *(volatile u32 *)(lapic.page + offset) = value;
+    else
+        wrmsr(x2apic_msr(offset), value);
+}
+
+bool host_lapic_x2(void)
+{
+    return !lapic.page;
+}
+
+u32 host_lapic_id(void)
+{
+    u32 id = host_lapic_read(APIC_ID);
+    return lapic.page ? id >> 24 : id;
+}
+
+void host_lapic_eoi(void)
+{
+    host_lapic_write(APIC_EOI, 0);
+}
+
+u64 host_lapic_strays(void)
+{
+    return lapic.strays;
+}
+
+static bool in_service(u8 vector)
+{
+    return host_lapic_read(APIC_ISR + vector / 32u * 16u) & BIT32(vector % 32u);
+}
+
+// A spurious interrupt, or one of an 8259, has no in-service bit and must not be ended: the EOI
+// would go to another one.
+static void stray(u8 vector)
+{
+    lapic.strays++;
+    if (lapic.strays <= STRAYS_LOGGED && vector != VECTOR_SPURIOUS)
+        log_warn("unexpected interrupt, vector 0x%x", vector);
+    if (in_service(vector))
+        host_lapic_eoi();
+}
+
+static void handle_strays(void)
+{
+    for (unsigned vector = TRAP_FIRST_INTERRUPT; vector < 256; vector++)
+        if (!trap_handler((u8)vector))
+            trap_set_handler((u8)vector, stray);
+}
+
+static void mask_sources(void)
+{
+    // In the order in which models got them: the version register says how many there are.
+    static const u16 lvt[] = {APIC_LVT_TIMER, APIC_LVT_LINT0, APIC_LVT_LINT1, APIC_LVT_ERROR,
+                              APIC_LVT_PERF,  APIC_LVT_THERM, APIC_LVT_CMCI};
+    u32 last = (u32)bits_get(host_lapic_read(APIC_VERSION), 23, 16);
+    for (u32 i = 0; i < ARRAY_SIZE(lvt) && i <= last; i++)
+        host_lapic_write(lvt[i], APIC_LVT_MASKED);
+    host_lapic_write(APIC_TMICT, 0);
+}
+
+// Firmware may have left interrupts in service: each EOI ends the highest of them, and there are at
+// most 256.
+static void end_all_service(void)
+{
+    for (unsigned i = 0; i < 256; i++) {
+        u32 any = 0;
+        for (u32 word = 0; word < 8; word++)
+            any |= host_lapic_read(APIC_ISR + word * 16);
+        if (!any)
+            return;
+        host_lapic_eoi();
+    }
+}
+
+static int find_registers(void)
+{
+    u64 base = rdmsr(IA32_APIC_BASE);
+    if (!(base & APIC_BASE_ENABLE)) {
+        base |= APIC_BASE_ENABLE;
+        wrmsr(IA32_APIC_BASE, base);
+    }
+    if (base & APIC_BASE_X2APIC)
+        return OK;
+    lapic.page = mmio_map(HPA(base & BASE_ADDRESS), PAGE_SIZE, MEM_UC);
+    return lapic.page ? OK : E_NOMEM;
+}
+
+int host_lapic_init(void)
+{
+    if (!cpu_features.apic) {
+        log_error("this CPU has no local APIC, which Corbel needs");
+        return E_UNSUPP;
+    }
+    int rc = find_registers();
+    if (rc < 0)
+        return rc;
+    handle_strays();
+    mask_sources();
+    host_lapic_write(APIC_TPR, 0);
+    host_lapic_write(APIC_SVR, APIC_SVR_ENABLE | VECTOR_SPURIOUS);
+    end_all_service();
+    host_lapic_write(APIC_ESR, 0);
+    this_cpu()->apic_id = host_lapic_id();
+    return OK;
+}
+
+// The xAPIC sends one message at a time.
+static void wait_sent(void)
+{
+    for (unsigned i = 0; i < ICR_WAIT_POLLS; i++)
+        if (!(host_lapic_read(APIC_ICR_LOW) & APIC_ICR_PENDING))
+            return;
+}
+
+void host_lapic_self_ipi(u8 vector)
+{
+    if (!lapic.page) {
+        host_lapic_write(APIC_SELF_IPI, vector);
+        return;
+    }
+    wait_sent();
+    host_lapic_write(APIC_ICR_LOW, ICR_SELF | APIC_ICR_ASSERT | vector);
+}

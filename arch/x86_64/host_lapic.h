@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+// The host's local APIC, in the mode firmware left it in: SDM volume 3, "Local APIC" and "Extended
+// XAPIC (x2APIC)".
+#pragma once
+
+#include "arch/x86_64/lib/types.h"
+
+#define VECTOR_TIMER    0xfeu
+#define VECTOR_SPURIOUS 0xffu
+
+// Takes over this CPU's APIC: every local interrupt source masked, nothing in service, everything
+// accepted. An APIC that is off is turned on as an xAPIC. Every interrupt vector that has no
+// handler gets one that counts it. Needs paging_init. E_UNSUPP (logged) if the CPU has none,
+// E_NOMEM.
+int host_lapic_init(void);
+
+bool host_lapic_x2(void);
+u32 host_lapic_id(void);
+
+// A register of regs/apic.h by its xAPIC offset. The ICR is not reached this way.
+u32 host_lapic_read(u32 offset);
+void host_lapic_write(u32 offset, u32 value);
+
+// Ends the service of the current interrupt.
+void host_lapic_eoi(void);
+
+// Sends a fixed interrupt to this CPU.
+void host_lapic_self_ipi(u8 vector);
+
+// Interrupts that came without anybody expecting them.
+u64 host_lapic_strays(void);

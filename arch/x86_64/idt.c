@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: MIT
+#include "arch/x86_64/idt.h"
+
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/regs/cr.h"
+
+#define ISR_STUB_SIZE 16u
+
+extern const u8 isr_stubs[];
+
+static struct idt_gate idt[IDT_GATES] ALIGNED(4096);
+
+static u8 ist_of(unsigned vector)
+{
+    switch (vector) {
+    case VEC_DF:
+        return IST_DF;
+    case VEC_NMI:
+        return IST_NMI;
+    case VEC_MC:
+        return IST_MC;
+    case VEC_DB:
+        return IST_DB;
+    default:
+        return IST_NONE;
+    }
+}
+
+void idt_init(void)
+{
+    for (unsigned vector = 0; vector < IDT_GATES; vector++) {
+        u64 entry = (uintptr_t)isr_stubs + vector * ISR_STUB_SIZE;
+        idt[vector] = (struct idt_gate){
+            .offset_low = (u16)entry,
+            .selector = SEL_HOST_CS,
+            .ist = ist_of(vector),
+            .rights = IDT_RIGHTS_INTGATE,
+            .offset_mid = (u16)(entry >> 16),
+            .offset_high = (u32)(entry >> 32),
+        };
+    }
+}
+
+void idt_load(void)
+{
+    struct table_register idtr = {sizeof(idt) - 1, (uintptr_t)idt};
+    lidt(&idtr);
+}

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+// The host's own address space: W^X, guard pages, all RAM at one window, device memory at another.
+// See layout.h for the map.
+#pragma once
+
+#include "arch/x86_64/lib/frame.h"
+#include "arch/x86_64/pagetable.h"
+
+// Builds the final page tables from pool and switches this CPU to them. ranges is all RAM that will
+// be read or written through phys_ptr (n rows, sorted by base; partial pages are mapped whole).
+// What lies in no range is not mapped afterwards, the boot loader's identity map included: what is
+// still needed there must have been copied or be in a range. Must run on the boot tables, which
+// reach only the low 4 GiB: the new tables are allocated there. Needs cpu_read_features; NX must be
+// on in EFER where it is there. E_NOMEM (logged).
+int paging_init(struct frame_pool *pool, const struct mem_range *ranges, unsigned n);
+
+// Switches another CPU to the same tables.
+void paging_load(void);
+
+// The CR3 of these tables, for a VMCS's host state.
+u64 paging_cr3(void);
+
+// Maps size bytes of device memory at a host-physical address (any alignment), read and write,
+// never executable, and returns where; it stays mapped. type is MEM_UC, or MEM_WC for a
+// framebuffer. NULL (logged) if that is past MAXPHYADDR or there is no memory for tables.
+void *mmio_map(hpa_t base, u64 size, enum mem_type type);
+
+// What the host's tables say about an address; false if it is not mapped.
+bool paging_lookup(const volatile void *addr, struct page_mapping *out);

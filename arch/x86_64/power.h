@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+// How the machine ends.
+#pragma once
+
+#include "arch/x86_64/lib/types.h"
+
+enum end_how {
+    END_HALT,     // stop here, interrupts off
+    END_RESET,    // start the machine anew
+    END_EMULATOR, // end the emulator's run with a status; halt where there is none
+};
+
+// The FADT's reset register (ACPI specification, "Reset Register"), already checked to be there.
+struct reset_register {
+    enum { RESET_MEMORY, RESET_PORT } space;
+    u64 address; // port, or host-physical
+    u8 value;
+};
+
+// Remembers the register for END_RESET; its memory is mapped now, so that the end needs no memory.
+void power_set_reset(const struct reset_register *reg);
+
+// A function to call before any ending: the VMX code leaves VMX operation here, because in VMX root
+// an INIT is blocked and a reset through it would hang.
+void power_set_before_end(void (*fn)(void));
+
+// Ends the run. END_EMULATOR with status 0 is success: Bochs (port 8900H) then exits cleanly, with
+// any other status as for a failure; QEMU's isa-debug-exit at F4H exits with 2 * status + 1.
+// END_RESET tries the FADT's register, CF9, the keyboard controller and a triple fault in this
+// order. May be called from the crash screen.
+NORETURN void machine_end(enum end_how how, int status);

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+#include "boot/cmdline.h"
+#include "arch/x86_64/lib/bits.h"
+#include "arch/x86_64/lib/err.h"
+#include "arch/x86_64/lib/string.h"
+#include "boot/words.h"
+#include "vmx/caps.h"
+
+// A value and what it stands for; a list of them ends with a NULL name.
+struct choice {
+    const char *name;
+    u32 value;
+};
+
+static const struct choice run_modes[] = {
+    {"guest",    RUN_GUEST   },
+    {"selftest", RUN_SELFTEST},
+    {"bench",    RUN_BENCH   },
+    {"caps",     RUN_CAPS    },
+    {NULL,       0           },
+};
+
+static const struct choice log_levels[] = {
+    {"error", LOG_ERROR},
+    {"warn",  LOG_WARN },
+    {"info",  LOG_INFO },
+    {"debug", LOG_DEBUG},
+    {NULL,    0        },
+};
+
+static const struct choice endings[] = {
+    {"halt",   END_HALT    },
+    {"reboot", END_RESET   },
+    {"bochs",  END_EMULATOR},
+    {"qemu",   END_EMULATOR},
+    {NULL,     0           },
+};
+
+static const struct choice features[] = {
+    {"unrestricted-guest", FEATURE_UNRESTRICTED    },
+    {"preemption-timer",   FEATURE_PREEMPTION_TIMER},
+    {"vpid",               FEATURE_VPID            },
+    {"ept-1g",             FEATURE_EPT_1G          },
+    {"ept-2m",             FEATURE_EPT_2M          },
+    {"ack-on-exit",        FEATURE_ACK_ON_EXIT     },
+    {"tpr-shadow",         FEATURE_TPR_SHADOW      },
+    {"vnmi",               FEATURE_VNMI            },
+    {NULL,                 0                       },
+};
+
+static bool choose(const struct choice *list, struct word word, u32 *value)
+{
+    for (; list->name; list++) {
+        if (word_is(word, list->name)) {
+            *value = list->value;
+            return true;
+        }
+    }
+    return false;
+}
+
+// Each of these reads one option's value and returns whether it is a good one.
+
+static bool parse_run(struct options *options, struct word value)
+{
+    u32 mode;
+    if (!choose(run_modes, value, &mode))
+        return false;
+    options->run = (enum run_mode)mode;
+    return true;
+}
+
+static bool parse_test(struct options *options, struct word value)
+{
+    return value.length && word_copy(options->test, sizeof(options->test), value);
+}
+
+static bool parse_log(struct options *options, struct word value)
+{
+    u32 level;
+    if (!choose(log_levels, value, &level))
+        return false;
+    options->log = (enum log_level)level;
+    return true;
+}
+
+// The last port whose eight registers still lie in the I/O space.
+#define SERIAL_PORT_LAST 0xfff8u
+
+static bool parse_serial(struct console_choice *console, struct word item)
+{
+    struct word name;
+    u64 port = 0;
+    if (!word_split(&item, ':', &name) || !word_is(name, "serial"))
+        return false;
+    if (item.text &&
+        (str_to_u64(item.text, item.length, false, &port) || port == 0 || port > SERIAL_PORT_LAST))
+        return false;
+    console->serial = true;
+    console->serial_port = (u16)port;
+    return true;
+}
+
+static bool parse_console(struct options *options, struct word value)
+{
+    struct console_choice console = {.automatic = false};
+    struct word item;
+    if (word_is(value, "auto")) {
+        console.automatic = true;
+    } else if (!word_is(value, "none")) {
+        while (word_split(&value, ',', &item)) {
+            if (word_is(item, "e9"))
+                console.e9 = true;
+            else if (word_is(item, "screen"))
+                console.screen = true;
+            else if (!parse_serial(&console, item))
+                return false;
+        }
+    }
+    options->console = console;
+    return true;
+}
+
+static bool parse_end(struct options *options, struct word value)
+{
+    u32 how = END_HALT;
+    bool automatic = word_is(value, "auto");
+    if (!automatic && !choose(endings, value, &how))
+        return false;
+    options->end_auto = automatic;
+    options->end = (enum end_how)how;
+    return true;
+}
+
+static bool parse_without(struct options *options, struct word value)
+{
+    struct word item;
+    u32 set = 0, one;
+    while (word_split(&value, ',', &item)) {
+        if (!choose(features, item, &one))
+            return false;
+        set |= one;
+    }
+    options->without = set;
+    return true;
+}
+
+struct option {
+    struct option_text text;
+    bool (*parse)(struct options *options, struct word value);
+};
+
+static const struct option table[] = {
+    {{"run", "guest|selftest|bench|caps",
+      "run the VMs, the self-tests, the measurements, or say what the machine offers"},
+     parse_run                                                                                            },
+    {{"test", "GLOB", "run only the self-tests whose names match"},                          parse_test   },
+    {{"log", "error|warn|info|debug", "show lines up to this level"},                        parse_log    },
+    {{"console", "auto|none|LIST of serial[:PORT],e9,screen", "where the log goes"},         parse_console},
+    {{"end", "auto|halt|reboot|bochs|qemu", "what to do when the run is over"},              parse_end    },
+    {{"without",
+      "LIST of unrestricted-guest,preemption-timer,vpid,ept-1g,ept-2m,ack-on-exit,tpr-shadow,vnmi",
+      "treat CPU features as absent"},
+     parse_without                                                                                        },
+};
+
+unsigned cmdline_option_count(void)
+{
+    return ARRAY_SIZE(table);
+}
+
+struct option_text cmdline_option(unsigned index)
+{
+    return table[index].text;
+}
+
+void cmdline_defaults(struct options *options)
+{
+    *options = (struct options){
+        .run = RUN_GUEST,
+        .test = "*",
+        .log = LOG_INFO,
+        .console.automatic = true,
+        .end_auto = true,
+        .end = END_HALT,
+    };
+}
+
+static const struct option *find_option(struct word name)
+{
+    for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
+        if (word_is(name, table[i].text.name))
+            return &table[i];
+    }
+    return NULL;
+}
+
+static int parse_word(struct word word, struct options *options, u32 *seen, struct why *why)
+{
+    struct word value = word, name;
+    word_split(&value, '=', &name);
+    const struct option *option = find_option(name);
+    if (!option)
+        return why_set(why, E_INVAL,
+                       "command line: unknown word \"%.*s\"; there are run=, test=, log=, "
+                       "console=, end= and without=",
+                       WORD_ARGS(word));
+    u32 bit = BIT32(option - table);
+    if (*seen & bit)
+        return why_set(why, E_INVAL, "command line: %s= is given twice", option->text.name);
+    *seen |= bit;
+    if (!value.text || !option->parse(options, value))
+        return why_set(why, E_INVAL, "command line: \"%.*s\": expected %s=%s", WORD_ARGS(word),
+                       option->text.name, option->text.values);
+    return OK;
+}
+
+int cmdline_parse(const char *line, struct options *options, struct why *why)
+{
+    u32 seen = 0;
+    struct word word;
+    cmdline_defaults(options);
+    while (word_next(&line, &word)) {
+        int err = parse_word(word, options, &seen, why);
+        if (err)
+            return err;
+    }
+    return OK;
+}

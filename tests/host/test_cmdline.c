@@ -1,0 +1,312 @@
+// SPDX-License-Identifier: MIT
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/x86_64/lib/err.h"
+#include "boot/cmdline.h"
+#include "boot/words.h"
+#include "vmx/caps.h"
+
+static struct options options;
+static struct why why;
+
+static void accepted(const char *line)
+{
+    memset(&options, 0xee, sizeof(options));
+    if (cmdline_parse(line, &options, &why) != OK)
+        fail_msg("\"%s\": %s", line, why.text);
+}
+
+static void refused(const char *line, const char *text)
+{
+    memset(&why, 0, sizeof(why));
+    int err = cmdline_parse(line, &options, &why);
+    if (err != E_INVAL || strcmp(why.text, text) != 0)
+        fail_msg("\"%s\": %s, \"%s\"", line, err_name(err), why.text);
+}
+
+static void defaults(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {"", " ", "\t \r\n"};
+    for (unsigned i = 0; i < ARRAY_SIZE(lines); i++) {
+        accepted(lines[i]);
+        assert_int_equal(options.run, RUN_GUEST);
+        assert_string_equal(options.test, "*");
+        assert_int_equal(options.log, LOG_INFO);
+        assert_true(options.console.automatic);
+        assert_true(options.end_auto);
+        assert_int_equal(options.without, 0);
+    }
+}
+
+static void each_choice(void **state)
+{
+    (void)state;
+    static const char *const runs[] = {"run=guest", "run=selftest", "run=bench", "run=caps"};
+    static const char *const logs[] = {"log=error", "log=warn", "log=info", "log=debug"};
+    for (unsigned i = 0; i < 4; i++) {
+        accepted(runs[i]);
+        assert_int_equal(options.run, i);
+        accepted(logs[i]);
+        assert_int_equal(options.log, i);
+    }
+    accepted("end=halt");
+    assert_false(options.end_auto);
+    assert_int_equal(options.end, END_HALT);
+    accepted("end=reboot");
+    assert_int_equal(options.end, END_RESET);
+    accepted("end=bochs");
+    assert_int_equal(options.end, END_EMULATOR);
+    accepted("end=qemu");
+    assert_int_equal(options.end, END_EMULATOR);
+    assert_false(options.end_auto);
+    accepted("end=auto");
+    assert_true(options.end_auto);
+}
+
+static void several_words(void **state)
+{
+    (void)state;
+    accepted("  run=selftest\ttest=ept.*  log=debug end=qemu ");
+    assert_int_equal(options.run, RUN_SELFTEST);
+    assert_string_equal(options.test, "ept.*");
+    assert_int_equal(options.log, LOG_DEBUG);
+    assert_int_equal(options.end, END_EMULATOR);
+    accepted("test=a=b");
+    assert_string_equal(options.test, "a=b");
+}
+
+static void consoles(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line;
+        struct console_choice want;
+    } rows[] = {
+        {"console=auto",               {true, false, 0, false, false}     },
+        {"console=none",               {false, false, 0, false, false}    },
+        {"console=serial",             {false, true, 0, false, false}     },
+        {"console=serial:0x2f8",       {false, true, 0x2f8, false, false} },
+        {"console=serial:1016",        {false, true, 0x3f8, false, false} },
+        {"console=serial:0xfff8",      {false, true, 0xfff8, false, false}},
+        {"console=e9",                 {false, false, 0, true, false}     },
+        {"console=screen",             {false, false, 0, false, true}     },
+        {"console=screen,e9,serial:1", {false, true, 1, true, true}       },
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        accepted(rows[i].line);
+        const struct console_choice *got = &options.console, *want = &rows[i].want;
+        if (got->automatic != want->automatic || got->serial != want->serial ||
+            got->serial_port != want->serial_port || got->e9 != want->e9 ||
+            got->screen != want->screen)
+            fail_msg("%s", rows[i].line);
+    }
+}
+
+static void features(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        u32 bit;
+    } rows[] = {
+        {"without=unrestricted-guest", FEATURE_UNRESTRICTED    },
+        {"without=preemption-timer",   FEATURE_PREEMPTION_TIMER},
+        {"without=vpid",               FEATURE_VPID            },
+        {"without=ept-1g",             FEATURE_EPT_1G          },
+        {"without=ept-2m",             FEATURE_EPT_2M          },
+        {"without=ack-on-exit",        FEATURE_ACK_ON_EXIT     },
+        {"without=tpr-shadow",         FEATURE_TPR_SHADOW      },
+        {"without=vnmi",               FEATURE_VNMI            },
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        accepted(rows[i].name);
+        assert_int_equal(options.without, rows[i].bit);
+    }
+    accepted("without=vpid,ept-1g,vpid,vnmi");
+    assert_int_equal(options.without, FEATURE_VPID | FEATURE_EPT_1G | FEATURE_VNMI);
+}
+
+static void unknown_words(void **state)
+{
+    (void)state;
+#define REST "; there are run=, test=, log=, console=, end= and without="
+    refused("frobnicate", "command line: unknown word \"frobnicate\"" REST);
+    refused("run=caps x=1", "command line: unknown word \"x=1\"" REST);
+    refused("Run=caps", "command line: unknown word \"Run=caps\"" REST);
+    refused("=", "command line: unknown word \"=\"" REST);
+    refused("break=vmx", "command line: unknown word \"break=vmx\"" REST);
+    refused("check=all", "command line: unknown word \"check=all\"" REST);
+    refused("/boot/corbel.elf", "command line: unknown word \"/boot/corbel.elf\"" REST);
+    refused("0123456789012345678901234567890123456789xyz",
+            "command line: unknown word \"0123456789012345678901234567890123456789\"" REST);
+}
+
+static void wrong_values(void **state)
+{
+    (void)state;
+    refused("run=foo", "command line: \"run=foo\": expected run=guest|selftest|bench|caps");
+    refused("run=", "command line: \"run=\": expected run=guest|selftest|bench|caps");
+    refused("run", "command line: \"run\": expected run=guest|selftest|bench|caps");
+    refused("run=guestx", "command line: \"run=guestx\": expected run=guest|selftest|bench|caps");
+    refused("run=gues", "command line: \"run=gues\": expected run=guest|selftest|bench|caps");
+    refused("log=loud", "command line: \"log=loud\": expected log=error|warn|info|debug");
+    refused("end=never", "command line: \"end=never\": expected end=auto|halt|reboot|bochs|qemu");
+    refused("test=", "command line: \"test=\": expected test=GLOB");
+    refused("test", "command line: \"test\": expected test=GLOB");
+    static const char *const consoles_bad[] = {
+        "console=",
+        "console=vga",
+        "console=auto,e9",
+        "console=none,e9",
+        "console=serial:",
+        "console=serial:x",
+        "console=serial:0",
+        "console=serial:0xfff9",
+        "console=e9,",
+        "console=,e9",
+        "console=serial:1:2",
+        "console=serialx",
+        "console=serial:70000",
+        "console=serial:99999999999999999999",
+        "console=e9:1",
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(consoles_bad); i++) {
+        char text[200];
+        snprintf(text, sizeof(text),
+                 "command line: \"%s\": expected console=auto|none|LIST of "
+                 "serial[:PORT],e9,screen",
+                 consoles_bad[i]);
+        refused(consoles_bad[i], text);
+    }
+    refused("without=vpid,avx",
+            "command line: \"without=vpid,avx\": expected without=LIST of unrestricted-guest,"
+            "preemption-timer,vpid,ept-1g,ept-2m,ack-on-exit,tpr-shadow,vnmi");
+    assert_int_equal(cmdline_parse("without=", &options, &why), E_INVAL);
+    assert_int_equal(cmdline_parse("without=vpid,", &options, &why), E_INVAL);
+}
+
+static void long_glob(void **state)
+{
+    (void)state;
+    char line[5 + 64 + 1] = "test=";
+    memset(line + 5, 'g', 64);
+    assert_int_equal(cmdline_parse(line, &options, &why), E_INVAL);
+    assert_string_equal(options.test, "*");
+    line[5 + 63] = '\0';
+    accepted(line);
+    assert_string_equal(options.test, line + 5);
+}
+
+static void twice_and_what_came_before(void **state)
+{
+    (void)state;
+    refused("log=debug run=caps log=debug", "command line: log= is given twice");
+    refused("console=e9 end=halt run=caps end", "command line: end= is given twice");
+    // What stood in front of the wrong word holds; what stood behind does not.
+    assert_int_equal(cmdline_parse("console=e9 log=warn end=sometime run=caps", &options, &why),
+                     E_INVAL);
+    assert_true(options.console.e9);
+    assert_false(options.console.automatic);
+    assert_int_equal(options.log, LOG_WARN);
+    assert_true(options.end_auto);
+    assert_int_equal(options.run, RUN_GUEST);
+}
+
+// ---- the documentation ------------------------------------------------------------------------
+static void read_doc(char *text, size_t size)
+{
+    FILE *file = fopen("docs/boot.md", "r");
+    if (!file)
+        fail_msg("docs/boot.md: run the test from the top of the tree");
+    size_t n = fread(text, 1, size - 1, file);
+    fclose(file);
+    text[n] = '\0';
+}
+
+static bool is_name(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+}
+
+// Each option has its row, and each value that a message offers stands there between backquotes.
+static void documented(void **state)
+{
+    (void)state;
+    static char doc[20000];
+    read_doc(doc, sizeof(doc));
+    for (unsigned i = 0; i < cmdline_option_count(); i++) {
+        struct option_text option = cmdline_option(i);
+        char key[40];
+        snprintf(key, sizeof(key), "\n| `%s=` |", option.name);
+        char *row = strstr(doc, key);
+        if (!row)
+            fail_msg("docs/boot.md has no row for %s=", option.name);
+        char *end = strchr(row + 1, '\n');
+        assert_non_null(end);
+        for (const char *at = option.values; *at;) {
+            size_t length = 0;
+            while (is_name(at[length]))
+                length++;
+            if (length > 1 && strncmp(at, "of ", 3) != 0) {
+                snprintf(key, sizeof(key), "`%.*s`", (int)length, at);
+                char *found = strstr(row, key);
+                if (!found || found > end)
+                    fail_msg("docs/boot.md: the row of %s= lacks %s", option.name, key);
+            }
+            at += length ? length : 1;
+        }
+        assert_true(strlen(option.help) > 10);
+    }
+}
+
+// ---- words ------------------------------------------------------------------------------------
+static void words(void **state)
+{
+    (void)state;
+    const char *line = "  one\ttwo= ";
+    struct word word, item;
+    assert_true(word_next(&line, &word));
+    assert_true(word_is(word, "one"));
+    assert_false(word_is(word, "on"));
+    assert_false(word_is(word, "ones"));
+    assert_true(word_next(&line, &word));
+    assert_true(word_is(word, "two="));
+    assert_true(word_split(&word, '=', &item));
+    assert_true(word_is(item, "two"));
+    assert_true(word_split(&word, '=', &item));
+    assert_int_equal(item.length, 0);
+    assert_false(word_split(&word, '=', &item));
+    assert_false(word_next(&line, &word));
+    assert_false(word_next(&line, &word));
+    char buf[4];
+    assert_true(word_copy(buf, sizeof(buf), (struct word){"abcd", 3}));
+    assert_string_equal(buf, "abc");
+    assert_false(word_copy(buf, sizeof(buf), (struct word){"efgh", 4}));
+    assert_string_equal(buf, "abc");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(each_choice),
+        cmocka_unit_test(several_words),
+        cmocka_unit_test(consoles),
+        cmocka_unit_test(features),
+        cmocka_unit_test(unknown_words),
+        cmocka_unit_test(wrong_values),
+        cmocka_unit_test(long_glob),
+        cmocka_unit_test(twice_and_what_came_before),
+        cmocka_unit_test(documented),
+        cmocka_unit_test(words),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

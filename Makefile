@@ -30,6 +30,7 @@ KLDFLAGS := -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=0
             -Wl,-z,noexecstack -Wl,--gc-sections -Wl,--orphan-handling=error -T linker.ld
 
 KOBJ := $(KERNEL_C:%.c=$O/k/%.o) $(KERNEL_ASM:%.asm=$O/k/%.asm.o)
+include tools/font.mk
 
 .PHONY: kernel iso clean
 kernel: $O/corbel.elf

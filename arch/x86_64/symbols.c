@@ -19,7 +19,7 @@ static u32 count_at_or_below(const struct symbol_table *table, u64 offset)
 
 const char *symbol_lookup(const struct symbol_table *table, u64 addr, u64 *offset)
 {
-    if (addr < table->base || addr - table->base >= table->size)
+    if (addr - table->base >= table->size) // below base it wraps to more than any size
         return NULL;
     u64 from_base = addr - table->base;
     u32 index = count_at_or_below(table, from_base);

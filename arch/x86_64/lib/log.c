@@ -60,22 +60,36 @@ static u64 line_start(u64 from, u64 end)
     return from;
 }
 
+// Where the piece of a line that begins at from ends: after its newline, or before the next mark,
+// the ring's edge or end.
+static u64 piece_end(u64 from, u64 end)
+{
+    u64 at = from;
+    while (at < end && !is_mark(ring_at(at))) {
+        at++;
+        if (ring_at(at - 1) == '\n' || (at & (LOG_RING_SIZE - 1)) == 0)
+            break;
+    }
+    return at;
+}
+
 // Hands the sink the ring's lines that the level lets through.
 static void replay(void)
 {
     u64 end = the_log.written;
-    u64 at = line_start(ring_oldest(end), end);
     bool shown = true;
-    for (; at < end; at++) {
-        char c = ring_at(at);
-        if (is_mark(c)) {
-            shown = c - MARK <= (int)the_log.level;
+    for (u64 at = line_start(ring_oldest(end), end); at < end;) {
+        if (is_mark(ring_at(at))) {
+            shown = ring_at(at) - MARK <= (int)the_log.level;
+            at++;
             continue;
         }
+        u64 stop = piece_end(at, end);
         if (shown)
-            the_log.sink(&c, 1);
-        if (c == '\n')
+            the_log.sink(&ring[at & (LOG_RING_SIZE - 1)], (size_t)(stop - at));
+        if (ring_at(stop - 1) == '\n')
             shown = true;
+        at = stop;
     }
 }
 

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+// The console: everything Corbel says goes to a serial port, the emulators' debug port E9H and the
+// screen, as far as each is there.
+#pragma once
+
+#include "arch/x86_64/port_io.h"
+#include "arch/x86_64/screen.h"
+
+struct console_config {
+    const struct port_io *io;
+    u16 serial_base;      // first port of a UART to look for, 0: none
+    bool debug_port;      // write to port E9H if it is there
+    struct screen screen; // kind SCREEN_NONE: none
+};
+
+// Looks for what config allows, becomes the log's sink (what the log holds already is replayed) and
+// says in one line what was found. Nothing found is not an error: the log goes on in its ring.
+void console_init(const struct console_config *config);
+
+// Writes text everywhere; a newline becomes CR LF on the serial port. Not locked: the log's lock
+// covers its lines, and the crash screen must not wait for one.
+void console_write(const char *text, size_t length);
+
+// The parts of that: the serial and debug ports, which keep all they were given, and the screen,
+// which shows the last of it.
+void console_write_streams(const char *text, size_t length);
+void console_write_screen(const char *text, size_t length);
+
+// Waits, boundedly, until all of it is out of the machine. Before the machine is ended, else the
+// last characters are lost.
+void console_flush(void);
+
+// The next byte received on the serial port, or -1 if there is none.
+int console_poll_read(void);
+
+// The screen's size in characters; 0 if there is none.
+u32 console_screen_columns(void);
+u32 console_screen_rows(void);
+
+// Clears the screen and gives it the crash screen's colours.
+void console_alarm(void);

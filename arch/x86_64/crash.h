@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: MIT
+// The crash screen: what is left to say when the host itself fails. panic() (check.h) ends here
+// too.
+#pragma once
+
+#include "arch/x86_64/traps.h"
+
+// The status a crash ends the machine with.
+#define CRASH_STATUS 4
+
+// Sets what ends the machine once the report is out; it is called with interrupts off and should
+// not return. Without one, or if it returns, the CPU is halted.
+void crash_set_end(void (*end)(int status));
+
+// Reports an exception (or an interrupt nobody handles) of the host on every sink of the console
+// and ends the machine. A crash inside the report is reported in one line; a crash of another CPU
+// meanwhile only halts that CPU.
+NORETURN void crash_trap(const struct trap_frame *frame);

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: MIT
+#include "arch/x86_64/fbcon.h"
+
+#include "arch/x86_64/font.h"
+#include "arch/x86_64/lib/err.h"
+#include "arch/x86_64/textgrid.h"
+
+// The top bits of an 8-bit intensity, in the channel's place.
+static u32 channel_value(struct screen_channel channel, u32 intensity)
+{
+    u32 value =
+        channel.size <= 8 ? intensity >> (8 - channel.size) : intensity << (channel.size - 8);
+    return value << channel.position;
+}
+
+static u32 pixel_of(const struct fbcon *fb, u32 rgb)
+{
+    return channel_value(fb->red, rgb >> 16 & 0xff) | channel_value(fb->green, rgb >> 8 & 0xff) |
+           channel_value(fb->blue, rgb & 0xff);
+}
+
+static bool channel_fits(struct screen_channel channel, u32 bits)
+{
+    return channel.size >= 1 && channel.size <= 16 && channel.position + channel.size <= bits;
+}
+
+static bool can_show(const struct screen *screen)
+{
+    if (screen->kind != SCREEN_PIXELS || !screen->memory)
+        return false;
+    if (screen->bpp != 15 && screen->bpp != 16 && screen->bpp != 24 && screen->bpp != 32)
+        return false;
+    if (screen->width < FONT_WIDTH || screen->height < FONT_HEIGHT ||
+        screen->pitch / ((screen->bpp + 7u) / 8) < screen->width)
+        return false;
+    return channel_fits(screen->red, screen->bpp) && channel_fits(screen->green, screen->bpp) &&
+           channel_fits(screen->blue, screen->bpp);
+}
+
+static u32 scale_for(const struct screen *screen)
+{
+    u32 scale = 1;
+    while (screen->width / (FONT_WIDTH * scale) > TEXTGRID_MAX_COLUMNS ||
+           screen->height / (FONT_HEIGHT * scale) > TEXTGRID_MAX_ROWS)
+        scale++;
+    return scale;
+}
+
+int fbcon_init(struct fbcon *fb, const struct screen *screen)
+{
+    if (!can_show(screen))
+        return E_UNSUPP;
+    u32 scale = scale_for(screen);
+    *fb = (struct fbcon){
+        .memory = screen->memory,
+        .pitch = screen->pitch,
+        .bytes = (screen->bpp + 7u) / 8,
+        .scale = scale,
+        .columns = screen->width / (FONT_WIDTH * scale),
+        .rows = screen->height / (FONT_HEIGHT * scale),
+        .red = screen->red,
+        .green = screen->green,
+        .blue = screen->blue,
+    };
+    fbcon_set_colours(fb, RGB_INK, RGB_PAPER);
+    return OK;
+}
+
+void fbcon_set_colours(struct fbcon *fb, u32 ink, u32 paper)
+{
+    fb->ink = pixel_of(fb, ink);
+    fb->paper = pixel_of(fb, paper);
+}
+
+// Nothing promises that lines begin at a multiple of a pixel's size.
+typedef u16 pixel16 ALIGNED(1);
+typedef u32 pixel32 ALIGNED(1);
+
+// Volatile, so that each pixel is written as one access and none is read.
+static volatile u8 *put_pixel(volatile u8 *at, u32 bytes, u32 value)
+{
+    switch (bytes) {
+    case 4:
+        *(volatile pixel32 *)at = value;
+        break;
+    case 3:
+        at[0] = (u8)value;
+        at[1] = (u8)(value >> 8);
+        at[2] = (u8)(value >> 16);
+        break;
+    default:
+        *(volatile pixel16 *)at = (u16)value;
+        break;
+    }
+    return at + bytes;
+}
+
+// One line of pixels of a character.
+static void draw_line(const struct fbcon *fb, volatile u8 *at, u8 bits)
+{
+    for (u32 x = 0; x < FONT_WIDTH; x++, bits = (u8)(bits << 1)) {
+        u32 value = bits & 0x80 ? fb->ink : fb->paper;
+        for (u32 i = 0; i < fb->scale; i++)
+            at = put_pixel(at, fb->bytes, value);
+    }
+}
+
+void fbcon_draw(void *screen, u32 column, u32 row, u8 character)
+{
+    const struct fbcon *fb = screen;
+    if (character < FONT_FIRST || character > FONT_LAST)
+        character = TEXTGRID_UNKNOWN;
+    const u8 *glyph = font[character - FONT_FIRST];
+    volatile u8 *at = fb->memory + (size_t)row * FONT_HEIGHT * fb->scale * fb->pitch +
+                      (size_t)column * FONT_WIDTH * fb->scale * fb->bytes;
+    for (u32 y = 0; y < FONT_HEIGHT * fb->scale; y++, at += fb->pitch)
+        draw_line(fb, at, glyph[y / fb->scale]);
+}

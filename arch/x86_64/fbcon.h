@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: MIT
+// Characters on a linear RGB framebuffer. It is only ever written to: reads of write-combined
+// memory are slow, and what is shown is known from RAM.
+#pragma once
+
+#include "arch/x86_64/screen.h"
+
+struct fbcon {
+    u8 *memory;
+    u32 pitch;
+    u32 bytes;         // a pixel, 2 to 4
+    u32 scale;         // of the font, in both directions
+    u32 columns, rows; // of characters
+    u32 ink, paper;    // pixel values
+    struct screen_channel red, green, blue;
+};
+
+#define RGB_INK   0xd0d0d0u
+#define RGB_PAPER 0x000000u
+#define RGB_ALARM 0xa00000u // paper of the crash screen
+#define RGB_WHITE 0xffffffu
+
+// Takes the screen: 15, 16, 24 or 32 bits a pixel with the channels anywhere in them. The font is
+// scaled up as far as the grid's largest size demands, so that characters stay legible on a dense
+// display. E_UNSUPP if this cannot show it.
+int fbcon_init(struct fbcon *fb, const struct screen *screen);
+
+// Sets the colours (RRGGBB) that characters are drawn in from now on.
+void fbcon_set_colours(struct fbcon *fb, u32 ink, u32 paper);
+
+// Draws one character (a textgrid_draw_fn; fb is the struct fbcon).
+void fbcon_draw(void *fb, u32 column, u32 row, u8 character);

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: MIT
+// A UART of the tests' own making behind struct port_io, with the ways a real one can fail. The
+// debug port E9H is beside it.
+#pragma once
+
+#include <string.h>
+
+#include "arch/x86_64/port_io.h"
+
+#define FAKE_BASE 0x2f8
+
+enum fake_fault {
+    FAKE_WORKS,
+    FAKE_NO_FIFO,
+    FAKE_NOTHING,      // all ones
+    FAKE_ZEROS,        // all zeros
+    FAKE_BUSY,         // never ready to transmit
+    FAKE_NO_SCRATCH,   // LSR looks right, the scratch register holds nothing
+    FAKE_NO_LOOPBACK,  // a byte sent in loopback never comes back
+    FAKE_BAD_LOOPBACK, // ... or comes back changed
+    FAKE_ALWAYS_DR,    // data ready that never ends
+};
+
+static struct {
+    enum fake_fault fault;
+    u64 reads; // of any port
+    u8 ier, lcr, mcr, scratch, fcr;
+    u16 divisor;
+    unsigned fifo;         // bytes in the transmitter
+    unsigned pace;         // LSR reads that one byte takes
+    unsigned until_sent;   // LSR reads until the next byte is out
+    unsigned overruns;     // bytes written with no room for them
+    unsigned while_misset; // bytes sent at a wrong rate or format
+    u8 received[64];
+    unsigned nreceived, next_received;
+    char sent[20000];
+    size_t nsent;
+    bool has_e9;
+    char e9[20000];
+    size_t ne9;
+    u16 stray; // a port written that is none of these
+    u8 crtc[2];
+} fake;
+
+static void fake_reset(enum fake_fault fault)
+{
+    memset(&fake, 0, sizeof(fake));
+    fake.fault = fault;
+    fake.pace = 3;
+    fake.divisor = 12;
+}
+
+static inline void fake_receive(u8 byte)
+{
+    fake.received[fake.nreceived++ % sizeof(fake.received)] = byte;
+}
+
+static void fake_transmit(u8 value)
+{
+    unsigned room = fake.fault == FAKE_NO_FIFO || !(fake.fcr & 1) ? 1 : 16;
+    if (fake.fifo >= room) {
+        fake.overruns++;
+        return;
+    }
+    if (fake.divisor != 1 || fake.lcr != 3)
+        fake.while_misset++;
+    if (!fake.fifo++)
+        fake.until_sent = fake.pace;
+    if (!(fake.mcr & 0x10)) {
+        if (fake.nsent < sizeof(fake.sent) - 1)
+            fake.sent[fake.nsent++] = (char)value;
+    } else if (fake.fault != FAKE_NO_LOOPBACK) {
+        fake_receive(fake.fault == FAKE_BAD_LOOPBACK ? value ^ 1 : value);
+    }
+}
+
+static u8 fake_lsr(void)
+{
+    if (fake.fault == FAKE_BUSY)
+        return fake.nreceived != fake.next_received;
+    if (fake.fifo && --fake.until_sent == 0) {
+        fake.fifo--;
+        fake.until_sent = fake.pace;
+    }
+    u8 ready = fake.nreceived != fake.next_received || fake.fault == FAKE_ALWAYS_DR;
+    return (fake.fifo ? 0 : 0x60) | ready;
+}
+
+static u8 fake_in8(u16 port)
+{
+    fake.reads++;
+    if (port == 0xe9)
+        return fake.has_e9 ? 0xe9 : 0xff;
+    if (fake.fault == FAKE_NOTHING || port < FAKE_BASE || port > FAKE_BASE + 7)
+        return 0xff;
+    if (fake.fault == FAKE_ZEROS)
+        return 0;
+    switch (port - FAKE_BASE) {
+    case 0:
+        return fake.nreceived == fake.next_received
+                   ? 0
+                   : fake.received[fake.next_received++ % sizeof(fake.received)];
+    case 2:
+        return fake.fault == FAKE_NO_FIFO || !(fake.fcr & 1) ? 0x01 : 0xc1;
+    case 5:
+        return fake_lsr();
+    case 7:
+        return fake.fault == FAKE_NO_SCRATCH ? 0x51 : fake.scratch;
+    default:
+        return 0;
+    }
+}
+
+static void fake_out8(u16 port, u8 value)
+{
+    if (port == 0xe9) {
+        if (fake.has_e9 && fake.ne9 < sizeof(fake.e9) - 1)
+            fake.e9[fake.ne9++] = (char)value;
+        return;
+    }
+    if (port == 0x3d4 || port == 0x3d5) {
+        fake.crtc[port - 0x3d4] = value;
+        return;
+    }
+    if (port < FAKE_BASE || port > FAKE_BASE + 7) {
+        fake.stray = port;
+        return;
+    }
+    bool dlab = fake.lcr & 0x80;
+    switch (port - FAKE_BASE) {
+    case 0:
+        if (dlab)
+            fake.divisor = (fake.divisor & 0xff00) | value;
+        else
+            fake_transmit(value);
+        break;
+    case 1:
+        if (dlab)
+            fake.divisor = (u16)((fake.divisor & 0xff) | value << 8);
+        else
+            fake.ier = value;
+        break;
+    case 2:
+        fake.fcr = value;
+        if (value & 2)
+            fake.next_received = fake.nreceived;
+        break;
+    case 3:
+        fake.lcr = value;
+        break;
+    case 4:
+        fake.mcr = value;
+        break;
+    case 7:
+        fake.scratch = value;
+        break;
+    default:
+        break;
+    }
+}
+
+static const struct port_io fake_ports = {fake_in8, fake_out8};

@@ -1,0 +1,214 @@
+// SPDX-License-Identifier: MIT
+// The console: which sinks it finds, and what reaches each.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/x86_64/console.h"
+#include "arch/x86_64/lib/log.h"
+#include "tests/host/fake_uart.h"
+
+static u8 vga[25 * 160];
+
+static struct console_config config_of(u16 serial_base, bool debug_port)
+{
+    return (struct console_config){
+        .io = &fake_ports, .serial_base = serial_base, .debug_port = debug_port};
+}
+
+// The characters of a row of the text screen, without the blanks after them.
+static const char *vga_row(u32 row)
+{
+    static char text[81];
+    for (u32 i = 0; i < 80; i++)
+        text[i] = (char)vga[row * 160 + i * 2];
+    for (size_t end = 80; end && text[end - 1] == ' ';)
+        text[--end] = '\0';
+    return text;
+}
+
+static void with_text_screen(struct console_config *config)
+{
+    memset(vga, 0, sizeof(vga));
+    config->screen = (struct screen){SCREEN_TEXT, vga, 160, 80, 25, 16, {0}, {0}, {0}};
+}
+
+static int fresh(void **state)
+{
+    (void)state;
+    fake_reset(FAKE_WORKS);
+    log_set_sink(NULL, false);
+    for (int i = 0; i < 1100; i++)
+        log_raw("sixteen letters\n", 16);
+    return 0;
+}
+
+static void what_is_found_is_reported(void **state)
+{
+    (void)state;
+    fake.has_e9 = true;
+    struct console_config config = config_of(FAKE_BASE, true);
+    with_text_screen(&config);
+    console_init(&config);
+    assert_non_null(strstr(fake.e9, "\nconsole: serial port 2f8, port e9, text screen 80x25\n"));
+    assert_non_null(strstr(vga_row(23), "console: serial port 2f8, port e9, text screen 80x25"));
+}
+
+static void nothing_found_is_survived(void **state)
+{
+    (void)state;
+    fake_reset(FAKE_NOTHING);
+    struct console_config config = config_of(FAKE_BASE, true);
+    console_init(&config);
+    log_info("into the void");
+    console_flush();
+    console_alarm();
+    assert_int_equal(console_poll_read(), -1);
+    assert_int_equal(console_screen_rows(), 0);
+    assert_int_equal(console_screen_columns(), 0);
+    char tail[100] = "";
+    log_ring_tail(tail, 70);
+    assert_string_equal(tail, "console: no serial port, no port e9, no screen\ninto the void\n");
+}
+
+static void only_what_is_allowed_is_looked_for(void **state)
+{
+    (void)state;
+    fake.has_e9 = true;
+    struct console_config config = config_of(0, false);
+    console_init(&config);
+    assert_int_equal(fake.reads, 0);
+    assert_int_equal(fake.ne9, 0);
+    assert_int_equal(fake.nsent, 0);
+}
+
+static void the_log_so_far_is_replayed(void **state)
+{
+    (void)state;
+    fake.has_e9 = true;
+    log_info("before there was a console");
+    struct console_config config = config_of(0, true);
+    console_init(&config);
+    assert_non_null(strstr(fake.e9, "\nbefore there was a console\nconsole: "));
+}
+
+static void newlines_are_crlf_on_the_serial_port_only(void **state)
+{
+    (void)state;
+    fake.has_e9 = true;
+    struct console_config config = config_of(FAKE_BASE, true);
+    console_init(&config);
+    fake.nsent = fake.ne9 = 0;
+    memset(fake.sent, 0, sizeof(fake.sent));
+    memset(fake.e9, 0, sizeof(fake.e9));
+    console_write("\none\n\ntwo", 9);
+    console_flush();
+    assert_string_equal(fake.sent, "\r\none\r\n\r\ntwo");
+    assert_string_equal(fake.e9, "\none\n\ntwo");
+    assert_int_equal(fake.overruns, 0);
+    assert_int_equal(fake.fifo, 0);
+}
+
+static void streams_and_screen_can_be_written_apart(void **state)
+{
+    (void)state;
+    fake.has_e9 = true;
+    struct console_config config = config_of(FAKE_BASE, true);
+    with_text_screen(&config);
+    console_init(&config);
+    fake.nsent = fake.ne9 = 0;
+    memset(fake.sent, 0, sizeof(fake.sent));
+    memset(fake.e9, 0, sizeof(fake.e9));
+    console_write_screen("screen\n", 7);
+    console_write_streams("stream\n", 7);
+    assert_string_equal(fake.sent, "stream\r\n");
+    assert_string_equal(fake.e9, "stream\n");
+    assert_string_equal(vga_row(23), "screen");
+}
+
+static void the_alarm_clears_and_colours_the_screen(void **state)
+{
+    (void)state;
+    struct console_config config = config_of(0, false);
+    with_text_screen(&config);
+    console_init(&config);
+    assert_int_equal(console_screen_rows(), 25);
+    assert_int_equal(console_screen_columns(), 80);
+    console_alarm();
+    console_write_screen("crash", 5);
+    assert_string_equal(vga_row(0), "crash");
+    assert_string_equal(vga_row(24), "");
+    for (size_t i = 1; i < sizeof(vga); i += 2)
+        assert_int_equal(vga[i], 0x4f);
+}
+
+static void a_framebuffer_is_drawn_on(void **state)
+{
+    (void)state;
+    struct console_config config = config_of(0, false);
+    u32 *pixels = calloc(320 * 64, 4);
+    config.screen = (struct screen){
+        SCREEN_PIXELS, pixels, 320 * 4, 320, 64, 32, {16, 8},
+                {8,  8},
+                {0,  8}
+    };
+    console_init(&config);
+    assert_int_equal(console_screen_columns(), 40);
+    assert_int_equal(console_screen_rows(), 4);
+    console_alarm();
+    assert_int_equal(pixels[0], 0); // cleared when something is shown
+    console_write_screen("_", 1);
+    unsigned ink = 0, paper = 0;
+    for (unsigned i = 0; i < 320 * 64; i++) {
+        ink += pixels[i] == 0xffffff;
+        paper += pixels[i] == 0xa00000;
+    }
+    assert_in_range(ink, 4, 16);
+    assert_int_equal(ink + paper, 320 * 64);
+    log_set_sink(NULL, false);
+    free(pixels);
+}
+
+static void a_screen_it_cannot_show_is_named(void **state)
+{
+    (void)state;
+    fake.has_e9 = true;
+    struct console_config config = config_of(0, true);
+    config.screen = (struct screen){SCREEN_PIXELS, vga, 1024, 1024, 768, 8, {0}, {0}, {0}};
+    console_init(&config);
+    assert_non_null(strstr(fake.e9, "framebuffer 1024x768x8 (not one this can show)\n"));
+    assert_int_equal(console_screen_rows(), 0);
+}
+
+static void input_comes_from_the_serial_port(void **state)
+{
+    (void)state;
+    struct console_config config = config_of(FAKE_BASE, false);
+    console_init(&config);
+    fake_receive('k');
+    assert_int_equal(console_poll_read(), 'k');
+    assert_int_equal(console_poll_read(), -1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(what_is_found_is_reported, fresh),
+        cmocka_unit_test_setup(nothing_found_is_survived, fresh),
+        cmocka_unit_test_setup(only_what_is_allowed_is_looked_for, fresh),
+        cmocka_unit_test_setup(the_log_so_far_is_replayed, fresh),
+        cmocka_unit_test_setup(newlines_are_crlf_on_the_serial_port_only, fresh),
+        cmocka_unit_test_setup(streams_and_screen_can_be_written_apart, fresh),
+        cmocka_unit_test_setup(the_alarm_clears_and_colours_the_screen, fresh),
+        cmocka_unit_test_setup(a_framebuffer_is_drawn_on, fresh),
+        cmocka_unit_test_setup(a_screen_it_cannot_show_is_named, fresh),
+        cmocka_unit_test_setup(input_comes_from_the_serial_port, fresh),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT
+// Characters on framebuffers of each pixel format and on the VGA's text memory, each byte of the
+// memory compared with what a slow, obvious drawing gives.
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/x86_64/fbcon.h"
+#include "arch/x86_64/font.h"
+#include "arch/x86_64/lib/err.h"
+#include "arch/x86_64/textgrid.h"
+#include "arch/x86_64/vga_text.h"
+#include "tests/host/fake_uart.h"
+
+#define BEFORE 0xa5 // what the memory holds where nothing may be drawn
+
+static const struct format {
+    u8 bpp;
+    struct screen_channel red, green, blue;
+    u32 ink, paper; // the pixels of 123456H and C0FFEEH
+} formats[] = {
+    {15, {10, 5}, {5, 5},  {0, 5},  2 << 10 | 6 << 5 | 10,  24 << 10 | 31 << 5 | 29 },
+    {16, {11, 5}, {5, 6},  {0, 5},  2 << 11 | 13 << 5 | 10, 24 << 11 | 63 << 5 | 29 },
+    {16, {0, 5},  {5, 6},  {11, 5}, 2 | 13 << 5 | 10 << 11, 24 | 63 << 5 | 29u << 11},
+    {24, {16, 8}, {8, 8},  {0, 8},  0x123456,               0xc0ffee                },
+    {24, {0, 8},  {8, 8},  {16, 8}, 0x563412,               0xeeffc0                },
+    {32, {16, 8}, {8, 8},  {0, 8},  0x123456,               0xc0ffee                },
+    {32, {24, 8}, {16, 8}, {8, 8},  0x12345600,             0xc0ffee00              },
+    {32,
+     {20, 10},
+     {10, 10},
+     {0, 10},
+     0x48 << 20 | 0xd0 << 10 | 0x158,
+     0x300u << 20 | 0x3fc << 10 | 0x3b8                                             },
+};
+
+static struct screen screen_of(const struct format *format, u32 width, u32 height, u32 slack)
+{
+    struct screen screen = {
+        .kind = SCREEN_PIXELS,
+        .width = width,
+        .height = height,
+        .pitch = width * ((format->bpp + 7u) / 8) + slack,
+        .bpp = format->bpp,
+        .red = format->red,
+        .green = format->green,
+        .blue = format->blue,
+    };
+    screen.memory = malloc((size_t)screen.pitch * height);
+    memset(screen.memory, BEFORE, (size_t)screen.pitch * height);
+    return screen;
+}
+
+// What the memory of a screen should hold after one character.
+static u8 *expected(const struct screen *screen, const struct format *format, u32 scale, u32 column,
+                    u32 row, u8 character)
+{
+    size_t size = (size_t)screen->pitch * screen->height;
+    u32 bytes = (format->bpp + 7u) / 8;
+    u8 *memory = malloc(size);
+    memset(memory, BEFORE, size);
+    for (u32 y = 0; y < 16 * scale; y++)
+        for (u32 x = 0; x < 8 * scale; x++) {
+            bool ink = font[character - 0x20][y / scale] >> (7 - x / scale) & 1;
+            u32 pixel = ink ? format->ink : format->paper;
+            for (u32 b = 0; b < bytes; b++)
+                memory[(row * 16 * scale + y) * screen->pitch + (column * 8 * scale + x) * bytes +
+                       b] = (u8)(pixel >> (8 * b));
+        }
+    return memory;
+}
+
+static void check_drawing(const struct format *format, u32 width, u32 height, u32 slack, u32 scale)
+{
+    static const u8 characters[] = {'A', 'g', ' ', '~', TEXTGRID_UNKNOWN};
+    for (size_t i = 0; i < sizeof(characters); i++) {
+        struct screen screen = screen_of(format, width, height, slack);
+        struct fbcon fb;
+        assert_int_equal(fbcon_init(&fb, &screen), OK);
+        assert_int_equal(fb.scale, scale);
+        fbcon_set_colours(&fb, 0x123456, 0xc0ffee);
+        // The last cell: address sanitizer sees any byte beyond the screen.
+        fbcon_draw(&fb, fb.columns - 1, fb.rows - 1, characters[i]);
+        u8 *want = expected(&screen, format, scale, fb.columns - 1, fb.rows - 1, characters[i]);
+        assert_memory_equal(screen.memory, want, (size_t)screen.pitch * height);
+        free(want);
+        free(screen.memory);
+    }
+}
+
+static void each_format_draws_its_pixels(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
+        check_drawing(&formats[i], 32, 48, 0, 1);
+        check_drawing(&formats[i], 37, 50, 13, 1); // part of a cell left over, an odd pitch
+    }
+}
+
+static void dense_displays_get_larger_characters(void **state)
+{
+    (void)state;
+    const struct format *format = &formats[5];
+    check_drawing(format, 1928, 40, 0, 2);
+    check_drawing(format, 40, 1296, 0, 2);
+    check_drawing(format, 3856, 60, 0, 3);
+    static const struct {
+        u32 width, height, scale, columns, rows;
+    } sizes[] = {
+        {640,  480,  1, 80,  30},
+        {1024, 768,  1, 128, 48},
+        {1920, 1080, 1, 240, 67},
+        {2560, 1440, 2, 160, 45},
+        {3840, 2160, 2, 240, 67},
+        {7680, 4320, 4, 240, 67},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+        struct screen screen = {
+            SCREEN_PIXELS,  &screen,         sizes[i].width * 4,
+            sizes[i].width, sizes[i].height, 32,
+            {16, 8},
+              {8,  8},
+              {0,  8}
+        };
+        struct fbcon fb;
+        assert_int_equal(fbcon_init(&fb, &screen), OK);
+        assert_int_equal(fb.scale, sizes[i].scale);
+        assert_int_equal(fb.columns, sizes[i].columns);
+        assert_int_equal(fb.rows, sizes[i].rows);
+    }
+}
+
+static void the_font_is_ascii(void **state)
+{
+    (void)state;
+    static const u8 blank[16];
+    assert_memory_equal(font[0], blank, 16);
+    for (unsigned c = 0x21; c <= 0x7f; c++) {
+        assert_memory_not_equal(font[c - 0x20], blank, 16);
+        for (unsigned d = c + 1; d <= 0x7f; d++)
+            assert_memory_not_equal(font[c - 0x20], font[d - 0x20], 16);
+    }
+    // An underscore is a line near the bottom, a bar one from top to bottom.
+    unsigned lines = 0, bar = 0;
+    for (unsigned y = 0; y < 16; y++) {
+        lines += font['_' - 0x20][y] != 0;
+        bar += font['|' - 0x20][y] != 0;
+    }
+    assert_in_range(lines, 1, 2);
+    assert_true(bar >= 10);
+}
+
+static void screens_it_cannot_show_are_refused(void **state)
+{
+    (void)state;
+    struct fbcon fb;
+    const struct screen good = {
+        SCREEN_PIXELS, &fb, 640 * 4, 640, 480, 32, {16, 8},
+                {8,  8},
+                {0,  8}
+    };
+    assert_int_equal(fbcon_init(&fb, &good), OK);
+    struct screen bad[12];
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        bad[i] = good;
+    bad[0].kind = SCREEN_TEXT;
+    bad[1].kind = SCREEN_NONE;
+    bad[2].memory = NULL;
+    bad[3].bpp = 8;
+    bad[4].bpp = 64;
+    bad[5].pitch = 640 * 4 - 1;
+    bad[6].width = 7;
+    bad[7].height = 15;
+    bad[8].red.size = 0;
+    bad[9].green.position = 25;
+    bad[10].blue.size = 17;
+    bad[11].bpp = 15; // the channels lie beyond it
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        assert_int_equal(fbcon_init(&fb, &bad[i]), E_UNSUPP);
+}
+
+static void vga_text_writes_cells(void **state)
+{
+    (void)state;
+    u8 memory[3 * 20];
+    memset(memory, BEFORE, sizeof(memory));
+    const struct screen screen = {SCREEN_TEXT, memory, 20, 8, 3, 16, {0}, {0}, {0}};
+    struct vga_text vga;
+    fake_reset(FAKE_WORKS);
+    assert_int_equal(vga_text_init(&vga, &screen, &fake_ports), OK);
+    assert_int_equal(fake.crtc[0], 0x0a);
+    assert_int_equal(fake.crtc[1], 0x20);
+    vga_text_draw(&vga, 7, 2, 'Q');
+    vga.attribute = VGA_ALARM;
+    vga_text_draw(&vga, 1, 1, TEXTGRID_UNKNOWN);
+    u8 want[3 * 20];
+    memset(want, BEFORE, sizeof(want));
+    want[2 * 20 + 14] = 'Q';
+    want[2 * 20 + 15] = VGA_NORMAL;
+    want[20 + 2] = 0xfe;
+    want[20 + 3] = VGA_ALARM;
+    assert_memory_equal(memory, want, sizeof(memory));
+}
+
+static void vga_text_refuses_other_screens(void **state)
+{
+    (void)state;
+    struct vga_text vga;
+    const struct screen good = {SCREEN_TEXT, &vga, 160, 80, 25, 16, {0}, {0}, {0}};
+    struct screen bad[4] = {good, good, good, good};
+    bad[0].kind = SCREEN_PIXELS;
+    bad[1].memory = NULL;
+    bad[2].pitch = 159;
+    bad[3].height = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        fake_reset(FAKE_WORKS);
+        assert_int_equal(vga_text_init(&vga, &bad[i], &fake_ports), E_UNSUPP);
+        assert_int_equal(fake.crtc[0], 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_format_draws_its_pixels),
+        cmocka_unit_test(dense_displays_get_larger_characters),
+        cmocka_unit_test(the_font_is_ascii),
+        cmocka_unit_test(screens_it_cannot_show_are_refused),
+        cmocka_unit_test(vga_text_writes_cells),
+        cmocka_unit_test(vga_text_refuses_other_screens),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,14 +1,37 @@
 # SPDX-License-Identifier: MIT
-# Corbel's build. `make help` lists what there is to make.
+# Corbel's build, its runs and its tests. `make help` lists what there is to make.
 
 CC      := gcc
 O       := build
 PYTHON  := python3
 NASM    := nasm
-MAKEFLAGS += --no-builtin-rules
+JOBS    := $(shell nproc)
+MAKEFLAGS += --no-builtin-rules -j$(JOBS)
 .DEFAULT_GOAL := iso
 .DELETE_ON_ERROR:
 .SECONDARY:
+
+# A line a step; V=1 shows the commands.
+Q := $(if $V,,@)
+say = @printf '  %-8s%s\n' '$1' '$2'
+
+.PHONY: help
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /\1@/p' $(firstword $(MAKEFILE_LIST)) | awk -F@ '{ printf "  make %-13s %s\n", $$1, $$2 }'
+	@echo
+	@echo "  Where: MACHINE=auto|kvm|bochs|qemu FIRMWARE=bios|uefi MEDIA=cd|disk|usb CPU=model CPUS=n MEM=MiB"
+	@echo "  What:  CMDLINE=\"words of Corbel's command line\" (docs/boot.md)"
+
+# ---- the programs all this needs --------------------------------------------------------------
+# Looked at once, and again when the list changes: `make deps` looks in any case.
+$O/.packages-%: tools/packages.txt tools/packages.sh
+	@mkdir -p $(@D)
+	@tools/packages.sh $*
+	@touch $@
+
+.PHONY: deps
+deps: ## install the Debian packages building, running and testing need
+	@tools/packages.sh build run test
 
 # ---- what the kernel is made of ---------------------------------------------------------------
 KERNEL_DIRS := boot arch/x86_64 arch/x86_64/lib vmx ept devices guest tests/kernel
@@ -33,37 +56,62 @@ KOBJ := $(KERNEL_C:%.c=$O/k/%.o) $(KERNEL_ASM:%.asm=$O/k/%.asm.o)
 include tools/font.mk
 
 .PHONY: kernel iso clean
-kernel: $O/corbel.elf
-iso: $O/corbel.iso
+kernel: $O/corbel.elf ## build the kernel, build/corbel.elf
+iso: $O/corbel.iso ## build the image that boots from CD, disk and USB stick (the default)
 
-$O/k/%.o: %.c Makefile tools/hardware-files.mk
+$O/k/%.o: %.c Makefile tools/hardware-files.mk | $O/.packages-build
 	@mkdir -p $(@D)
-	$(CC) $(KFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC,$<)
+	$Q$(CC) $(KFLAGS) -MMD -MP -c $< -o $@
 
-$O/k/%.asm.o: %.asm $O/k/asm-offsets.inc
+$O/k/%.asm.o: %.asm $O/k/asm-offsets.inc | $O/.packages-build
 	@mkdir -p $(@D)
-	$(NASM) -f elf64 -g -F dwarf -w+all -Werror -I$O/k/ -I./ -MD $(@:.o=.d) $< -o $@
+	$(call say,NASM,$<)
+	$Q$(NASM) -f elf64 -g -F dwarf -w+all -Werror -I$O/k/ -I./ -MD $(@:.o=.d) $< -o $@
 
 # Structure offsets for assembly: compiled, never typed.
-$O/k/asm-offsets.inc: vmx/asm-offsets.c.in Makefile
+$O/k/asm-offsets.inc: vmx/asm-offsets.c.in Makefile | $O/.packages-build
 	@mkdir -p $(@D)
-	$(CC) $(KFLAGS) -MMD -MP -MT $@ -MF $@.d -x c -S $< -o $@.s
-	sed -n 's/^.*->\([A-Za-z0-9_]*\) \$$*\([-0-9]*\).*/%define \1 \2/p' $@.s > $@
+	$Q$(CC) $(KFLAGS) -MMD -MP -MT $@ -MF $@.d -x c -S $< -o $@.s
+	$Qsed -n 's/^.*->\([A-Za-z0-9_]*\) \$$*\([-0-9]*\).*/%define \1 \2/p' $@.s > $@
 
 # Two links: the first gives the addresses of the functions, the second carries their names. The
 # table comes after all text and read-only data, so it moves neither.
 $O/corbel.elf: $(KOBJ) linker.ld tools/symbols.py
 	@mkdir -p $O/k
-	$(PYTHON) tools/symbols.py --empty > $O/k/symbols0.c
-	$(CC) $(KFLAGS) -c $O/k/symbols0.c -o $O/k/symbols0.o
-	$(CC) $(KLDFLAGS) -o $O/corbel.pass1.elf $(KOBJ) $O/k/symbols0.o
-	nm -n $O/corbel.pass1.elf | $(PYTHON) tools/symbols.py > $O/k/symbols.c
-	$(CC) $(KFLAGS) -c $O/k/symbols.c -o $O/k/symbols.o
-	$(CC) $(KLDFLAGS) -Wl,-Map=$O/corbel.map -o $@ $(KOBJ) $O/k/symbols.o
-	grub-file --is-x86-multiboot2 $@
+	$(call say,LINK,$@)
+	$Q$(PYTHON) tools/symbols.py --empty > $O/k/symbols0.c
+	$Q$(CC) $(KFLAGS) -c $O/k/symbols0.c -o $O/k/symbols0.o
+	$Q$(CC) $(KLDFLAGS) -o $O/corbel.pass1.elf $(KOBJ) $O/k/symbols0.o
+	$Qnm -n $O/corbel.pass1.elf | $(PYTHON) tools/symbols.py > $O/k/symbols.c
+	$Q$(CC) $(KFLAGS) -c $O/k/symbols.c -o $O/k/symbols.o
+	$Q$(CC) $(KLDFLAGS) -Wl,-Map=$O/corbel.map -o $@ $(KOBJ) $O/k/symbols.o
+	$Qgrub-file --is-x86-multiboot2 $@
 
-$O/corbel.iso: $O/corbel.elf tools/grub.cfg
-	tools/mkiso.sh $@ $O/corbel.elf tools/grub.cfg
+$O/corbel.iso: $O/corbel.elf tools/grub.cfg tools/mkiso.sh
+	$(call say,IMAGE,$@)
+	$Qtools/mkiso.sh $@ $O/corbel.elf tools/grub.cfg
+
+# ---- running ----------------------------------------------------------------------------------
+MACHINE  := auto
+FIRMWARE := bios
+MEDIA    := cd
+CPUS     := 1
+MEM      := 512
+RUN := $(PYTHON) tools/run.py --build $O --machine $(MACHINE) --firmware $(FIRMWARE) --media $(MEDIA) \
+       --cpus $(CPUS) --mem $(MEM) $(if $(CPU),--cpu $(CPU)) $(RUN_FLAGS)
+CMDLINE := run=guest
+
+.PHONY: run selftest caps bench
+run: $O/corbel.elf $O/.packages-run ## boot Corbel and its built-in guest
+	@$(RUN) --cmdline "$(CMDLINE)"
+selftest: $O/corbel.elf $O/.packages-run ## boot the self-tests; TEST=glob picks some
+	@$(RUN) --cmdline "run=selftest $(if $(TEST),test=$(TEST))"
+caps: $O/corbel.elf $O/.packages-run ## boot and tell what this machine offers a hypervisor
+	@$(RUN) --cmdline "run=caps"
+bench: $O/corbel.elf $O/.packages-run ## boot and measure VM exits, into build/bench.tsv
+	@$(RUN) --cmdline "run=bench" --log $O/bench
+	@$(PYTHON) tools/bench.py $O/bench/console.txt $O/bench.tsv
 
 # ---- host tests -------------------------------------------------------------------------------
 HOST_CC    := clang
@@ -74,50 +122,79 @@ HOST_BINS  := $(HOST_TESTS:tests/host/%.c=$O/host/%)
 FUZZERS    := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BINS  := $(FUZZERS:tests/fuzz/%.c=$O/fuzz/%)
 FUZZ_RUNS  := 100000
+FUZZ_SECONDS := 60
 
-$O/h/%.o: %.c Makefile tools/hardware-files.mk
+$O/h/%.o: %.c Makefile tools/hardware-files.mk | $O/.packages-test
 	@mkdir -p $(@D)
-	$(HOST_CC) $(HOST_FLAGS) $(SAN) -MMD -MP -c $< -o $@
+	$(call say,HOSTCC,$<)
+	$Q$(HOST_CC) $(HOST_FLAGS) $(SAN) -MMD -MP -c $< -o $@
 
 $O/libpure.a: $(PURE_C:%.c=$O/h/%.o)
-	rm -f $@
-	ar rcs $@ $^
+	@rm -f $@
+	@ar rcs $@ $^
 
 $O/host/%: $O/h/tests/host/%.o $O/h/tests/host/support.o $O/libpure.a
 	@mkdir -p $(@D)
-	$(HOST_CC) $(SAN) -o $@ $^ -lcmocka -lZydis
+	$(call say,HOSTLD,$@)
+	$Q$(HOST_CC) $(SAN) -o $@ $^ -lcmocka -lZydis
 
-$O/f/%.o: %.c Makefile tools/hardware-files.mk
+$O/f/%.o: %.c Makefile tools/hardware-files.mk | $O/.packages-test
 	@mkdir -p $(@D)
-	clang $(HOST_FLAGS) $(SAN) -fsanitize=fuzzer-no-link -MMD -MP -c $< -o $@
+	$(call say,FUZZCC,$<)
+	$Qclang $(HOST_FLAGS) $(SAN) -fsanitize=fuzzer-no-link -MMD -MP -c $< -o $@
 
 $O/libfuzzed.a: $(PURE_C:%.c=$O/f/%.o)
-	rm -f $@
-	ar rcs $@ $^
+	@rm -f $@
+	@ar rcs $@ $^
 
 $O/fuzz/%: $O/f/tests/fuzz/%.o $O/f/tests/fuzz/support.o $O/libfuzzed.a
 	@mkdir -p $(@D)
-	clang $(SAN) -fsanitize=fuzzer -o $@ $^
+	$(call say,FUZZLD,$@)
+	$Qclang $(SAN) -fsanitize=fuzzer -o $@ $^
 
-.PHONY: host-tests fuzz-short
+.PHONY: host-tests host-bins fuzz fuzz-bins
 # One program: make build/host/test_NAME && build/host/test_NAME
-host-tests: $(HOST_BINS)
+host-bins: $(HOST_BINS)
+host-tests: $(HOST_BINS) ## build and run the tests that need no machine
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
 
-fuzz-short: $(FUZZ_BINS)
-	@for t in $^; do echo "== $$t"; $$t -runs=$(FUZZ_RUNS) -seed=1 -print_final_stats=0 || exit 1; done
+fuzz-bins: $(FUZZ_BINS)
+fuzz: $(FUZZ_BINS) ## run every fuzzer for FUZZ_SECONDS=60, keeping what it learns in build/corpus
+	@for t in $^; do echo "== $$t"; mkdir -p $O/corpus/$$(basename $$t); \
+	    $$t -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $O/corpus/$$(basename $$t) || exit 1; done
 
-.PHONY: layers format format-check
+# ---- tests ------------------------------------------------------------------------------------
+.PHONY: test check
+test: $O/.packages-build $O/.packages-run $O/.packages-test ## run every test there is; T=glob picks some
+	@$(PYTHON) tools/test.py --build $O $(if $(T),--only '$(T)')
+check: $O/.packages-build $O/.packages-run $O/.packages-test ## run the tests that take seconds
+	@$(PYTHON) tools/test.py --build $O --fast $(if $(T),--only '$(T)')
+
+# Every header must stand alone: it is compiled as a file of its own, by both compilers.
+HEADERS := $(shell find arch boot devices ept guest vmx -name '*.h')
+.PHONY: headers layers format format-check shellcheck
+headers: $(HEADERS:%=$O/headers/gcc/%.ok) $(HEADERS:%=$O/headers/clang/%.ok)
+$O/headers/gcc/%.ok: % Makefile | $O/.packages-build
+	@mkdir -p $(@D)
+	@gcc $(KFLAGS) -MMD -MP -MF $@.d -MT $@ -fsyntax-only -include $< -x c /dev/null
+	@touch $@
+$O/headers/clang/%.ok: % Makefile | $O/.packages-test
+	@mkdir -p $(@D)
+	@clang $(KFLAGS) -MMD -MP -MF $@.d -MT $@ -fsyntax-only -include $< -x c /dev/null
+	@touch $@
+
 layers:
-	$(PYTHON) tools/layers.py
+	@$(PYTHON) tools/layers.py
 
-FORMATTED := $(shell git ls-files -co --exclude-standard '*.c' '*.h')
-format:
+FORMATTED := $(shell find arch boot devices ept guest vmx tests -name '*.[ch]')
+format: ## put the C files in the settled format
 	clang-format -i $(FORMATTED)
 format-check:
-	clang-format --dry-run -Werror $(FORMATTED)
+	@clang-format --dry-run -Werror $(FORMATTED)
+shellcheck:
+	shellcheck tools/*.sh .ci/run
 
-clean:
+clean: ## remove build/
 	rm -rf $O
 
 -include $(shell find $O -name '*.d' 2>/dev/null)

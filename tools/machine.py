@@ -39,6 +39,7 @@ class Ending:
     """How the machine ended, by its own account."""
     what: str  # for people
     status: int | None = None  # the status the machine itself handed on
+    success: bool | None = None  # or, where it cannot hand on a number, whether that was 0
     clean: bool = False  # Corbel ended it on purpose
     ticks: int | None = None
     state: str = ""  # registers, where the machine was stopped
@@ -134,11 +135,12 @@ vga: extension=vbe"""
         ticks = int(where.group(1) or where.group(2)) if where else None
         last_words = re.search(r"Bochs is exiting with the following message:\n(.*)", stderr)
         if "Shutdown port: shutdown requested" in stderr:
-            return Ending("ended through port 8900H", clean=True, ticks=ticks)
+            return Ending("ended through port 8900H", success=False, clean=True, ticks=ticks)
         if "Caught time breakpoint" in epilogue:
             return Ending("stopped at the limit of ticks", ticks=ticks, state=epilogue)
         if returncode == 0 and epilogue.startswith("Next at t="):
-            return Ending("ended through port 8900H", clean=True, ticks=ticks)
+            # A 'D' to port 8900H: into the debugger, whose script then quits.
+            return Ending("ended through port 8900H", success=True, clean=True, ticks=ticks)
         if last_words:
             return Ending(f"Bochs stopped: {last_words.group(1)}", ticks=ticks, state=epilogue)
         tail = "\n".join(stderr.splitlines()[-5:])

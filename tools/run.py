@@ -192,6 +192,10 @@ class Run:
         if ending.status not in (None, said):
             what = f"Corbel said status {said}, the machine ended with {ending.status}"
             return NOT_ENDED, what, ending.ticks
+        if ending.success not in (None, said == 0):
+            word = "success" if ending.success else "failure"
+            what = f"Corbel said status {said}, the machine ended as for {word}"
+            return NOT_ENDED, what, ending.ticks
         return said, ending.what, ending.ticks
 
 

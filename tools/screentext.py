@@ -5,10 +5,11 @@
 usage: tools/screentext.py FILE.png
 
 No recognition: a cell is a character when its pixels are exactly that character's in the font. The
-fonts are the VGA BIOS ROM's (text mode) and console fonts (a framebuffer console).
+fonts are the VGA BIOS ROM's (text mode) and the framebuffer console's.
 """
 import gzip
 import pathlib
+import re
 import struct
 import sys
 
@@ -16,7 +17,8 @@ from screenshot import Picture
 
 # Both emulators' BIOSes carry the VGA's 8x16 font.
 ROMS = ("/usr/share/bochs/VGABIOS-lgpl-latest", "/usr/share/seabios/vgabios-stdvga.bin")
-CONSOLE_FONTS = ("/usr/share/consolefonts/Lat15-VGA16.psf.gz",)
+# The framebuffer console's font is named there.
+FONT_MK = pathlib.Path(__file__).resolve().parent / "font.mk"
 # Character 1, a face, after the blank character 0: how the font is found in a ROM.
 FACE = bytes.fromhex("00007e81a58181bd9981817e00000000")
 UNKNOWN = "\N{REPLACEMENT CHARACTER}"
@@ -93,20 +95,28 @@ def psf2_names(table):
 
 def fonts():
     found = [rom_font(path) for path in ROMS if pathlib.Path(path).exists()]
-    return found + [psf_font(path) for path in CONSOLE_FONTS if pathlib.Path(path).exists()]
+    console = re.search(r"^FONT := (\S+)$", FONT_MK.read_text(), re.M).group(1)
+    return found + ([psf_font(console)] if pathlib.Path(console).exists() else [])
 
 
 class Grid:
-    """The picture's rows as strings of pixels, each pixel one character that stands for a colour."""
+    """Rows as strings of pixels, each pixel one character that stands for a colour."""
 
-    def __init__(self, picture):
+    def __init__(self, rows):
+        self.rows = rows
+        self.width, self.height = len(rows[0]), len(rows)
+
+    @staticmethod
+    def of(picture):
         colours = {}
         pixels = picture.pixels
-        self.width, self.height = picture.width, picture.height
-        codes = [chr(colours.setdefault(pixel, len(colours)))
-                 for pixel in zip(pixels[0::3], pixels[1::3], pixels[2::3])]
-        text = "".join(codes)
-        self.rows = [text[y * self.width:(y + 1) * self.width] for y in range(self.height)]
+        text = "".join(chr(colours.setdefault(pixel, len(colours)))
+                       for pixel in zip(pixels[0::3], pixels[1::3], pixels[2::3]))
+        return Grid([text[y * picture.width:(y + 1) * picture.width]
+                     for y in range(picture.height)])
+
+    def shrunk(self, scale):
+        return Grid([row[::scale] for row in self.rows[::scale]])
 
     def cell(self, font, x, y):
         """The cell's character, None if it is no character of the font."""
@@ -141,16 +151,19 @@ def read_with(grid, font, pitch):
 
 def read_screen(picture):
     """The lines on the picture, by the font that fits best; [] if none does."""
-    grid = Grid(picture)
+    whole = Grid.of(picture)
     best = (0, 0, [])
-    for font in fonts():
-        # In VGA text mode a cell may be 9 pixels wide, the last one blank.
-        for pitch in {font.width, 9} if grid.width % 720 == 0 else {font.width}:
-            result = read_with(grid, font, pitch)
-            if result[0] > best[0]:
-                best = result
-            if result[0] and result[0] >= 0.98 * result[1]:
-                return result[2]
+    # The framebuffer console doubles or triples its pixels on a large screen.
+    for scale in (1, 2, 3):
+        grid = whole.shrunk(scale)
+        for font in fonts():
+            # In VGA text mode a cell may be 9 pixels wide, the last one blank.
+            for pitch in {font.width, 9} if whole.width == 720 else {font.width}:
+                result = read_with(grid, font, pitch)
+                if result[0] > best[0]:
+                    best = result
+                if result[0] and result[0] >= 0.98 * result[1]:
+                    return result[2]
     return best[2]
 
 

@@ -35,6 +35,7 @@
 #define APIC_TDCR      0x3e0 // timer divide configuration
 #define APIC_SELF_IPI  0x3f0 // x2APIC only
 
+#define APIC_SVR_VECTOR       0xffu
 #define APIC_SVR_ENABLE       BIT32(8)
 #define APIC_SVR_FOCUS        BIT32(9)
 #define APIC_SVR_EOI_SUPPRESS BIT32(12)

@@ -60,7 +60,7 @@ static int take_module(struct reading *r, const struct mb2_tag *tag)
 }
 
 // EFI maps come in many pieces of few kinds, so what continues the last entry joins it.
-static int add_memory(struct reading *r, u64 base, u64 size, enum mem_type type)
+static int add_memory(struct reading *r, u64 base, u64 size, enum mem_kind type)
 {
     struct boot_info *info = r->info;
     struct mem_entry *last = info->nmemory ? &info->memory[info->nmemory - 1] : NULL;
@@ -75,7 +75,7 @@ static int add_memory(struct reading *r, u64 base, u64 size, enum mem_type type)
     return OK;
 }
 
-static enum mem_type mmap_type(u32 type)
+static enum mem_kind mmap_type(u32 type)
 {
     switch (type) {
     case MB2_MEMORY_AVAILABLE:
@@ -115,7 +115,7 @@ static int take_efi_mmap(struct reading *r, const struct mb2_tag *tag)
 }
 
 // After boot services ended: UEFI specification, "Memory Type Usage after ExitBootServices()".
-static enum mem_type efi_type(u32 type)
+static enum mem_kind efi_type(u32 type)
 {
     switch (type) {
     case EFI_LOADER_CODE:

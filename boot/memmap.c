@@ -3,7 +3,7 @@
 #include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
 
-const char *mem_type_name(enum mem_type type)
+const char *mem_kind_name(enum mem_kind type)
 {
     static const char *const names[] = {
         [MEM_USABLE] = "usable",     [MEM_ACPI_RECLAIM] = "ACPI", [MEM_NVS] = "NVS",
@@ -61,7 +61,7 @@ static int type_at(const struct mem_entry *entries, unsigned n, u64 at, u64 *nex
     return type;
 }
 
-static void append(struct memmap *map, u64 from, u64 to, enum mem_type type)
+static void append(struct memmap *map, u64 from, u64 to, enum mem_kind type)
 {
     struct mem_entry *last = map->count ? &map->entries[map->count - 1] : NULL;
     if (last && last->type == type && last->base + last->size == from)
@@ -80,12 +80,12 @@ int memmap_build(struct memmap *map, const struct mem_entry *entries, unsigned n
     for (u64 at = 0; at < MEMMAP_END; at = next) {
         int type = type_at(entries, n, at, &next);
         if (type != NO_TYPE)
-            append(map, at, next, (enum mem_type)type);
+            append(map, at, next, (enum mem_kind)type);
     }
     return OK;
 }
 
-u64 memmap_total(const struct memmap *map, enum mem_type type)
+u64 memmap_total(const struct memmap *map, enum mem_kind type)
 {
     u64 total = 0;
     for (unsigned i = 0; i < map->count; i++)

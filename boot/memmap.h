@@ -6,7 +6,7 @@
 #include "arch/x86_64/lib/types.h"
 
 // Ordered from the least to the most restrictive: where entries overlap, the higher one wins.
-enum mem_type {
+enum mem_kind {
     MEM_USABLE,
     MEM_ACPI_RECLAIM,
     MEM_NVS,
@@ -17,7 +17,7 @@ enum mem_type {
 struct mem_entry {
     u64 base; // host-physical, bytes
     u64 size; // bytes
-    enum mem_type type;
+    enum mem_kind type;
 };
 
 #define MEM_ENTRIES_MAX 256u
@@ -32,7 +32,7 @@ struct memmap {
 // The physical address space's architectural end; nothing at or above it is kept.
 #define MEMMAP_END (1ull << 52)
 
-const char *mem_type_name(enum mem_type type);
+const char *mem_kind_name(enum mem_kind type);
 
 // Makes map from n entries (at most MEM_ENTRIES_MAX, else E_NOMEM) in any order, overlapping or
 // not. A page that is usable only in part is not usable; every other type keeps the pages it
@@ -41,7 +41,7 @@ const char *mem_type_name(enum mem_type type);
 MUST_CHECK int memmap_build(struct memmap *map, const struct mem_entry *entries, unsigned n);
 
 // The total of a type in bytes.
-u64 memmap_total(const struct memmap *map, enum mem_type type);
+u64 memmap_total(const struct memmap *map, enum mem_kind type);
 
 // Writes the usable pages that no reserved range touches (in any order, overlapping, partial pages:
 // all right) as sorted, disjoint ranges of whole pages, and returns how many there are. If they are

@@ -15,22 +15,26 @@ enum fake_fault {
     FAKE_NOTHING,      // all ones
     FAKE_ZEROS,        // all zeros
     FAKE_BUSY,         // never ready to transmit
-    FAKE_NO_SCRATCH,   // LSR looks right, the scratch register holds nothing
+    FAKE_NO_SCRATCH,   // LSR looks right, the scratch register always holds stuck
     FAKE_NO_LOOPBACK,  // a byte sent in loopback never comes back
-    FAKE_BAD_LOOPBACK, // ... or comes back changed
+    FAKE_BAD_LOOPBACK, // ... or comes back as stuck
     FAKE_ALWAYS_DR,    // data ready that never ends
 };
 
 static struct {
     enum fake_fault fault;
-    u64 reads; // of any port
+    u64 reads;  // of any port
+    u64 writes; // of the UART's ports
+    u8 stuck;   // what a register stuck at one value holds
     u8 ier, lcr, mcr, scratch, fcr;
     u16 divisor;
     unsigned fifo;         // bytes in the transmitter
     unsigned pace;         // LSR reads that one byte takes
     unsigned until_sent;   // LSR reads until the next byte is out
+    unsigned shifting;     // LSR reads until the last bit is out, once the FIFO is empty
     unsigned overruns;     // bytes written with no room for them
     unsigned while_misset; // bytes sent at a wrong rate or format
+    bool leaked;           // a loopback byte went out on the line
     u8 received[64];
     unsigned nreceived, next_received;
     char sent[20000];
@@ -47,7 +51,8 @@ static void fake_reset(enum fake_fault fault)
     memset(&fake, 0, sizeof(fake));
     fake.fault = fault;
     fake.pace = 3;
-    fake.divisor = 12;
+    fake.divisor = 0x10c;
+    fake.ier = 0xf;
 }
 
 static inline void fake_receive(u8 byte)
@@ -66,11 +71,12 @@ static void fake_transmit(u8 value)
         fake.while_misset++;
     if (!fake.fifo++)
         fake.until_sent = fake.pace;
+    fake.shifting = fake.pace;
     if (!(fake.mcr & 0x10)) {
         if (fake.nsent < sizeof(fake.sent) - 1)
             fake.sent[fake.nsent++] = (char)value;
     } else if (fake.fault != FAKE_NO_LOOPBACK) {
-        fake_receive(fake.fault == FAKE_BAD_LOOPBACK ? value ^ 1 : value);
+        fake_receive(fake.fault == FAKE_BAD_LOOPBACK ? fake.stuck : value);
     }
 }
 
@@ -81,9 +87,11 @@ static u8 fake_lsr(void)
     if (fake.fifo && --fake.until_sent == 0) {
         fake.fifo--;
         fake.until_sent = fake.pace;
+    } else if (!fake.fifo && fake.shifting) {
+        fake.shifting--;
     }
     u8 ready = fake.nreceived != fake.next_received || fake.fault == FAKE_ALWAYS_DR;
-    return (fake.fifo ? 0 : 0x60) | ready;
+    return (fake.fifo ? 0 : 0x20) | (fake.fifo || fake.shifting ? 0 : 0x40) | ready;
 }
 
 static u8 fake_in8(u16 port)
@@ -105,7 +113,7 @@ static u8 fake_in8(u16 port)
     case 5:
         return fake_lsr();
     case 7:
-        return fake.fault == FAKE_NO_SCRATCH ? 0x51 : fake.scratch;
+        return fake.fault == FAKE_NO_SCRATCH ? fake.stuck : fake.scratch;
     default:
         return 0;
     }
@@ -126,6 +134,7 @@ static void fake_out8(u16 port, u8 value)
         fake.stray = port;
         return;
     }
+    fake.writes++;
     bool dlab = fake.lcr & 0x80;
     switch (port - FAKE_BASE) {
     case 0:
@@ -142,13 +151,15 @@ static void fake_out8(u16 port, u8 value)
         break;
     case 2:
         fake.fcr = value;
-        if (value & 2)
+        if ((value & 2) && fake.fault != FAKE_NO_FIFO)
             fake.next_received = fake.nreceived;
         break;
     case 3:
         fake.lcr = value;
         break;
     case 4:
+        if ((fake.mcr & 0x10) && !(value & 0x10) && fake.shifting)
+            fake.leaked = true;
         fake.mcr = value;
         break;
     case 7:

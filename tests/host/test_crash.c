@@ -23,7 +23,7 @@ const struct symbol_table symbol_table = {
 
 // The memory the report may read: a page of text and a page of stack.
 static u8 text_page[0x200];
-static u64 stack_page[512];
+static u64 stack_page[0x12000 / 8]; // more than the backtrace reaches over
 static char out[4096];
 
 static bool peek(u64 addr, u8 *value)
@@ -229,12 +229,17 @@ static void a_return_address_belongs_to_the_call(void **state)
 static void senseless_frame_pointers_end_the_backtrace(void **state)
 {
     (void)state;
+    // Wherever one points there would be a return address, at any alignment.
+    const u64 ret = TEXT_BASE + 0x25;
+    for (unsigned i = 0; i < ARRAY_SIZE(stack_page); i++)
+        stack_page[i] = ret;
+    memcpy((u8 *)stack_page + 89, &ret, sizeof(ret));
     static const u64 pointers[] = {
         0,
-        STACK_BASE + 81,           // not aligned
-        STACK_BASE + 32,           // below the stack pointer
-        STACK_BASE + 4096 - 8,     // its second word is not readable
-        STACK_BASE + 40 + 0x10008, // too far
+        STACK_BASE + 81,                     // not aligned
+        STACK_BASE + 32,                     // below the stack pointer
+        STACK_BASE + sizeof(stack_page) - 8, // its second word is not readable
+        STACK_BASE + 40 + 0x10008,           // too far
         0x8000000000000000,
         ~7ull,
     };

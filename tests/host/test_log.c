@@ -125,6 +125,19 @@ static void replay_obeys_the_level(void **state)
     assert_string_equal(seen, "");
 }
 
+// Text with no newline may stand before a line: its end is the line's mark.
+static void replay_keeps_raw_text_and_lines_apart(void **state)
+{
+    (void)state;
+    log_raw("\nprompt> ", 9);
+    log_info("plain");
+    log_debug("hidden");
+    log_raw("raw\n", 4);
+    log_set_sink(catch, true);
+    const char *end = "\nprompt> plain\nraw\n";
+    assert_string_equal(seen + seen_length - strlen(end), end);
+}
+
 static void a_long_line_is_cut(void **state)
 {
     (void)state;
@@ -184,6 +197,7 @@ int main(void)
         cmocka_unit_test_setup(tail_begins_at_a_line, fresh),
         cmocka_unit_test_setup(the_ring_holds_its_size, fresh),
         cmocka_unit_test_setup(replay_obeys_the_level, fresh),
+        cmocka_unit_test_setup(replay_keeps_raw_text_and_lines_apart, fresh),
         cmocka_unit_test_setup(a_long_line_is_cut, fresh),
         cmocka_unit_test_setup(the_cut_is_exact, fresh),
         cmocka_unit_test_setup(repeated_lines_are_limited, fresh),

@@ -186,7 +186,7 @@ static void strings_modules_and_memory(void **state)
 static void memory_types_and_entry_size(void **state)
 {
     (void)state;
-    static const enum mem_type want[] = {MEM_RESERVED, MEM_USABLE, MEM_RESERVED, MEM_ACPI_RECLAIM,
+    static const enum mem_kind want[] = {MEM_RESERVED, MEM_USABLE, MEM_RESERVED, MEM_ACPI_RECLAIM,
                                          MEM_NVS,      MEM_BAD,    MEM_RESERVED};
     start();
     u32 at = begin_tag(MB2_TAG_MMAP);
@@ -208,7 +208,7 @@ static void memory_types_and_entry_size(void **state)
 static void efi_map_serves_when_alone(void **state)
 {
     (void)state;
-    static const enum mem_type want[] = {
+    static const enum mem_kind want[] = {
         MEM_RESERVED, MEM_USABLE,   MEM_USABLE,   MEM_USABLE,       MEM_USABLE, MEM_RESERVED,
         MEM_RESERVED, MEM_USABLE,   MEM_BAD,      MEM_ACPI_RECLAIM, MEM_NVS,    MEM_RESERVED,
         MEM_RESERVED, MEM_RESERVED, MEM_RESERVED, MEM_RESERVED,

@@ -209,7 +209,7 @@ static void random_maps(void **state)
         unsigned n = 1 + rnd(NRANDOM);
         for (unsigned i = 0; i < n; i++)
             in[i] = (struct mem_entry){rnd(PAGES * 4096), rnd(rnd(4) ? 40000 : 400000),
-                                       rnd(3) ? U : (enum mem_type)rnd(5)};
+                                       rnd(3) ? U : (enum mem_kind)rnd(5)};
         assert_int_equal(memmap_build(&map, in, n), OK);
         assert_tidy();
         for (u64 page = 0; page < PAGES + 110; page++)

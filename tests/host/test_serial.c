@@ -14,13 +14,20 @@
 // More than the driver's patience with a few waits, less than a hang.
 #define BOUNDED 10000000u
 
-static struct serial start(enum fake_fault fault, int want)
+// stuck: the value that a register stuck at one has.
+static struct serial start_stuck(enum fake_fault fault, u8 stuck, int want)
 {
     struct serial serial;
     fake_reset(fault);
+    fake.stuck = stuck;
     assert_int_equal(serial_init(&serial, &fake_ports, FAKE_BASE), want);
     assert_int_equal(fake.stray, 0);
     return serial;
+}
+
+static struct serial start(enum fake_fault fault, int want)
+{
+    return start_stuck(fault, 0, want);
 }
 
 static void a_working_uart_is_set_up(void **state)
@@ -33,6 +40,7 @@ static void a_working_uart_is_set_up(void **state)
     assert_int_equal(fake.mcr, 3);
     assert_true(fake.fcr & 1);
     assert_int_equal(fake.nsent, 0);
+    assert_false(fake.leaked);
     assert_int_equal(serial.fifo_size, 16);
     assert_int_equal(serial_poll_read(&serial), -1);
 }
@@ -52,6 +60,7 @@ static void text_arrives_whole_and_in_order(void **state)
     assert_int_equal(fake.overruns, 0);
     assert_int_equal(fake.while_misset, 0);
     assert_int_equal(fake.fifo, 0);
+    assert_int_equal(fake.shifting, 0);
 }
 
 static void without_a_fifo_bytes_go_one_by_one(void **state)
@@ -91,11 +100,22 @@ static void a_missing_uart_is_not_touched_again(void **state)
     }
 }
 
-static void nothing_there_costs_one_read(void **state)
+// Ports that nothing answers may belong to something else.
+static void nothing_there_is_not_written_to(void **state)
 {
     (void)state;
     start(FAKE_NOTHING, E_NOENT);
     assert_int_equal(fake.reads, 1);
+    assert_int_equal(fake.writes, 0);
+}
+
+static void a_register_stuck_at_any_value_is_noticed(void **state)
+{
+    (void)state;
+    for (unsigned value = 0; value < 256; value++) {
+        start_stuck(FAKE_NO_SCRATCH, (u8)value, E_NOENT);
+        start_stuck(FAKE_BAD_LOOPBACK, (u8)value, E_NOENT);
+    }
 }
 
 static void firmware_output_goes_out_before_the_probe(void **state)
@@ -117,6 +137,9 @@ static void stale_input_does_not_fail_the_loopback(void **state)
     for (u8 i = 0; i < 20; i++)
         fake_receive(i);
     struct serial serial;
+    assert_int_equal(serial_init(&serial, &fake_ports, FAKE_BASE), OK);
+    fake_reset(FAKE_NO_FIFO); // where no reset of the FIFO drops it
+    fake_receive('s');
     assert_int_equal(serial_init(&serial, &fake_ports, FAKE_BASE), OK);
 }
 
@@ -198,7 +221,8 @@ int main(void)
         cmocka_unit_test(without_a_fifo_bytes_go_one_by_one),
         cmocka_unit_test(the_fifo_saves_polls),
         cmocka_unit_test(a_missing_uart_is_not_touched_again),
-        cmocka_unit_test(nothing_there_costs_one_read),
+        cmocka_unit_test(nothing_there_is_not_written_to),
+        cmocka_unit_test(a_register_stuck_at_any_value_is_noticed),
         cmocka_unit_test(firmware_output_goes_out_before_the_probe),
         cmocka_unit_test(stale_input_does_not_fail_the_loopback),
         cmocka_unit_test(endless_input_does_not_hang),

@@ -219,7 +219,8 @@ static void add_backtrace(struct text *text, const struct crash_info *info)
     add_address(text, info->rip, false);
     for (unsigned i = 1; i < CRASH_BACKTRACE; i++) {
         u64 next, ret;
-        if (rbp % 8 != 0 || rbp < below || rbp - below > STACK_REACH)
+        // (A pointer below the last frame wraps to a huge distance.)
+        if (rbp % 8 != 0 || rbp - below > STACK_REACH)
             return;
         if (!peek_u64(info, rbp, &next) || !peek_u64(info, rbp + 8, &ret))
             return;

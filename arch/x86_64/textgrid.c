@@ -91,7 +91,7 @@ static enum textgrid_escape escape_after(enum textgrid_escape escape, u8 c)
     case ESCAPE_BEGUN:
         return c == '[' ? ESCAPE_CSI : c == ']' ? ESCAPE_OSC : ESCAPE_NONE;
     case ESCAPE_CSI:
-        return c >= 0x40 && c <= 0x7e ? ESCAPE_NONE : ESCAPE_CSI;
+        return c >= 0x40 ? ESCAPE_NONE : ESCAPE_CSI;
     case ESCAPE_OSC:
         return c == BEL ? ESCAPE_NONE : c == ESC ? ESCAPE_BEGUN : ESCAPE_OSC;
     default:
@@ -107,7 +107,7 @@ static void put_byte(struct textgrid *grid, u8 c)
         return;
     }
     grid->escape = ESCAPE_NONE;
-    if (c < 0x20 || c == 0x7f)
+    if (c < 0x20)
         put_control(grid, c);
     else if (c < 0x7f)
         put_cell(grid, c);

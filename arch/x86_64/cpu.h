@@ -31,7 +31,7 @@ static inline struct cpu *this_cpu(void)
 }
 
 // Reads CPUID into cpu_features. An execute-disable that firmware turned off in IA32_MISC_ENABLE is
-// turned on first.
+// turned on first. After idt_load, since that MSR may be missing.
 void cpu_read_features(void);
 
 // Puts the control registers, EFER, XCR0 and the PAT of this CPU into the one state Corbel runs in;

@@ -7,7 +7,7 @@ KOBJ += $O/k/font.o
 $O/libpure.a: $O/h/font.o
 $O/libfuzzed.a: $O/f/font.o
 
-$O/font.c: tools/font.py tools/font.mk
+$O/font.c: tools/font.py tools/font.mk | $O/.packages-build
 	@mkdir -p $(@D)
 	$(call say,FONT,$(FONT))
 	$Q$(PYTHON) tools/font.py $(FONT) > $@

@@ -68,10 +68,20 @@ static void report(const struct console_config *config)
              screen);
 }
 
-void console_init(const struct console_config *config)
+void console_open(const struct console_config *config)
 {
     init_ports(config);
     init_screen(&config->screen);
+}
+
+bool console_is_open(void)
+{
+    return console.io != NULL;
+}
+
+void console_init(const struct console_config *config)
+{
+    console_open(config);
     log_set_sink(console_write, true);
     report(config);
 }
@@ -131,6 +141,11 @@ u32 console_screen_columns(void)
 u32 console_screen_rows(void)
 {
     return console.grid.rows;
+}
+
+void console_drop_screen(void)
+{
+    console.draw = NULL;
 }
 
 void console_alarm(void)

@@ -17,6 +17,12 @@ struct console_config {
 // says in one line what was found. Nothing found is not an error: the log goes on in its ring.
 void console_init(const struct console_config *config);
 
+// The same without the log, for the crash screen: what is looked for, but nothing said or replayed.
+void console_open(const struct console_config *config);
+
+// Whether either has been called.
+bool console_is_open(void);
+
 // Writes text everywhere; a newline becomes CR LF on the serial port. Not locked: the log's lock
 // covers its lines, and the crash screen must not wait for one.
 void console_write(const char *text, size_t length);
@@ -36,6 +42,9 @@ int console_poll_read(void);
 // The screen's size in characters; 0 if there is none.
 u32 console_screen_columns(void);
 u32 console_screen_rows(void);
+
+// Writes to the screen no more: writing to it may be what crashed.
+void console_drop_screen(void);
 
 // Clears the screen and gives it the crash screen's colours.
 void console_alarm(void);

@@ -8,6 +8,7 @@
 #include "arch/x86_64/lib/check.h"
 #include "arch/x86_64/lib/fmt.h"
 #include "arch/x86_64/lib/log.h"
+#include "arch/x86_64/serial.h"
 
 bool crash_peek(u64 addr, u8 *value); // crash_peek.asm
 
@@ -66,6 +67,18 @@ static u32 rows_of(const char *text, size_t length, u32 columns)
     return rows + (column != 0);
 }
 
+// A crash before the console was up is told where a console most likely is, after all the log.
+static void open_console(void)
+{
+    const struct console_config config = {
+        .io = &host_ports,
+        .serial_base = SERIAL_COM1,
+        .debug_port = true,
+    };
+    console_open(&config);
+    console_write_streams(last_lines, log_ring_tail(last_lines, sizeof(last_lines)));
+}
+
 // The last lines of the log that fit above the report: on a screen the report is all there is to
 // see, where a serial line has them already.
 static void write_last_lines(size_t report_length)
@@ -85,6 +98,8 @@ static void write_last_lines(size_t report_length)
 static void write_report(const struct crash_info *info)
 {
     size_t length = crash_format(report, sizeof(report), info);
+    if (!console_is_open())
+        open_console();
     console_write_streams(report, length);
     console_flush();
     if (!console_screen_rows())
@@ -97,6 +112,7 @@ static void write_report(const struct crash_info *info)
 static NORETURN void crash(const struct crash_info *info)
 {
     cli();
+    log_crashed();
     u32 none = 0;
     if (!__atomic_compare_exchange_n(&crashed_cpu, &none, info->apic_id + 1, false,
                                      __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE) &&
@@ -108,6 +124,7 @@ static NORETURN void crash(const struct crash_info *info)
         write_report(info);
         end();
     case 1:
+        console_drop_screen();
         console_write(report, crash_format_again(report, sizeof(report), info));
         console_flush();
         end();

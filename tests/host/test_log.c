@@ -167,6 +167,24 @@ static void the_cut_is_exact(void **state)
     assert_non_null(strstr(seen, "y...\n"));
 }
 
+static void crash(const char *text, size_t length)
+{
+    catch (text, length);
+    log_crashed();
+    log_set_sink(NULL, false);
+    log_info("after the crash"); // hangs if it waits for the lock
+}
+
+// The last test: the log has no way back from it.
+static void a_crash_while_the_lock_is_held_can_log(void **state)
+{
+    (void)state;
+    log_set_sink(crash, false);
+    log_info("before");
+    assert_string_equal(seen, "before\n");
+    assert_string_equal(tail_of(25), "before\nafter the crash\n");
+}
+
 static void repeated_lines_are_limited(void **state)
 {
     (void)state;
@@ -201,6 +219,7 @@ int main(void)
         cmocka_unit_test_setup(a_long_line_is_cut, fresh),
         cmocka_unit_test_setup(the_cut_is_exact, fresh),
         cmocka_unit_test_setup(repeated_lines_are_limited, fresh),
+        cmocka_unit_test_setup(a_crash_while_the_lock_is_held_can_log, fresh),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

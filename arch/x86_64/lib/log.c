@@ -17,9 +17,27 @@ static struct {
     log_sink_fn sink;
     enum log_level level;
     u64 written; // bytes ever put into the ring
+    bool crashed;
 } the_log = {.level = LOG_INFO};
 static char ring[LOG_RING_SIZE]; // apart, so that it takes no room in the image
 _Static_assert((LOG_RING_SIZE & (LOG_RING_SIZE - 1)) == 0, "the ring is indexed by masking");
+
+static void lock(void)
+{
+    if (!the_log.crashed)
+        spin_lock(&the_log.lock);
+}
+
+static void unlock(void)
+{
+    if (!the_log.crashed)
+        spin_unlock(&the_log.lock);
+}
+
+void log_crashed(void)
+{
+    the_log.crashed = true;
+}
 
 static bool is_mark(char c)
 {
@@ -95,11 +113,11 @@ static void replay(void)
 
 void log_set_sink(log_sink_fn sink, bool replay_ring)
 {
-    spin_lock(&the_log.lock);
+    lock();
     the_log.sink = sink;
     if (sink && replay_ring)
         replay();
-    spin_unlock(&the_log.lock);
+    unlock();
 }
 
 void log_set_level(enum log_level level)
@@ -137,12 +155,12 @@ void log_vline(enum log_level level, const char *format, va_list args)
 {
     char line[LINE_MAX_BYTES];
     size_t length = format_line(line, level, format, args);
-    spin_lock(&the_log.lock);
+    lock();
     ring_byte((char)(MARK + (int)level));
     ring_put(line, length);
     if (the_log.sink && level <= the_log.level)
         the_log.sink(line, length);
-    spin_unlock(&the_log.lock);
+    unlock();
 }
 
 void log_line(enum log_level level, const char *format, ...)
@@ -155,11 +173,11 @@ void log_line(enum log_level level, const char *format, ...)
 
 void log_raw(const char *text, size_t length)
 {
-    spin_lock(&the_log.lock);
+    lock();
     ring_put(text, length);
     if (the_log.sink)
         the_log.sink(text, length);
-    spin_unlock(&the_log.lock);
+    unlock();
 }
 
 bool log_limited(struct log_limit *limit, enum log_level level, const char *format, ...)

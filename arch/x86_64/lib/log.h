@@ -27,6 +27,9 @@ void log_vline(enum log_level level, const char *format, va_list args) PRINTF_LI
 // ring too.
 void log_raw(const char *text, size_t length);
 
+// From now on the log takes no lock: the crash may have come while one was held.
+void log_crashed(void);
+
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...)  log_line(LOG_WARN, __VA_ARGS__)
 #define log_info(...)  log_line(LOG_INFO, __VA_ARGS__)

@@ -38,6 +38,7 @@ struct reference {
     u64 hz, mask;
     u64 (*read)(const struct reference *ref);
     volatile u8 *registers; // HPET
+    u32 config;             // HPET: as it was found
     u16 port;               // PM timer
     struct tsc_sample samples[TSC_SAMPLES];
 };
@@ -76,6 +77,11 @@ static u32 hpet_read(const volatile u8 *registers, u32 offset)
     return *(const volatile u32 *)(registers + offset);
 }
 
+static void hpet_write_config(const struct reference *ref, u32 config)
+{
+    *(volatile u32 *)(ref->registers + HPET_CONFIG) = config;
+}
+
 static u64 read_hpet(const struct reference *ref)
 {
     return hpet_read(ref->registers, HPET_COUNTER);
@@ -109,13 +115,17 @@ static bool make_hpet(struct reference *ref, hpa_t base)
     u32 period = hpet_read(registers, HPET_PERIOD);
     if (period == 0 || period > HPET_MAX_PERIOD)
         return false;
-    *(volatile u32 *)(registers + HPET_CONFIG) = hpet_read(registers, HPET_CONFIG) | HPET_ENABLE;
     *ref = (struct reference){.source = TSC_HPET,
                               .hz = FS_PER_SECOND / period,
                               .mask = 0xffffffff,
                               .read = read_hpet,
-                              .registers = registers};
-    return moves(ref);
+                              .registers = registers,
+                              .config = hpet_read(registers, HPET_CONFIG)};
+    hpet_write_config(ref, ref->config | HPET_ENABLE);
+    if (moves(ref))
+        return true;
+    hpet_write_config(ref, ref->config);
+    return false;
 }
 
 static bool make_pm_timer(struct reference *ref, u16 port)
@@ -191,6 +201,8 @@ static void ask_references(const struct tsc_references *given, struct tsc_opinio
     if (n > 0)
         measure(refs, n, opinions);
     outb(PORT_B, port_b);
+    if (n > 0 && refs[0].source == TSC_HPET)
+        hpet_write_config(&refs[0], refs[0].config);
 }
 
 static void report(const struct tsc_opinions *opinions, struct tsc_decision decision)

@@ -311,9 +311,11 @@ static bool vector_arrives(u8 vector)
     return seen_vector == vector && seen_count == 1;
 }
 
+// All but the spurious one: sent as a fixed interrupt it would be in service, and Bochs ignores the
+// EOI for that vector.
 SELFTEST(host, every_interrupt_vector_arrives, NEEDS_NOTHING)
 {
-    for (unsigned vector = TRAP_FIRST_INTERRUPT; vector < 256; vector++)
+    for (unsigned vector = TRAP_FIRST_INTERRUPT; vector < VECTOR_SPURIOUS; vector++)
         if (!vector_arrives((u8)vector)) {
             selftest_fail(t, "vector 0x%x came %u times, last as 0x%x", vector, seen_count,
                           seen_vector);
@@ -329,6 +331,9 @@ SELFTEST(host, stray_interrupts_are_counted_and_ended, NEEDS_NOTHING)
     host_lapic_self_ipi(0x92);
     sti_hlt_cli();
     EXPECT_EQ(host_lapic_strays(), before + 2);
+    // A spurious interrupt comes as this does, with nothing in service.
+    __asm__ volatile("int %0" : : "i"(VECTOR_SPURIOUS));
+    EXPECT_EQ(host_lapic_strays(), before + 3);
     for (u32 word = 0; word < 8; word++)
         EXPECT_EQ(host_lapic_read(APIC_ISR + word * 16), 0);
 }

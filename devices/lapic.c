@@ -22,10 +22,9 @@ static void kick_if_pending(const struct lapic *lapic)
 void lapic_reset_registers(struct lapic *lapic)
 {
     memset(lapic->irr, 0, sizeof(lapic->irr));
-    memset(lapic->isr, 0, sizeof(lapic->isr));
     memset(lapic->tmr, 0, sizeof(lapic->tmr));
     lapic->irr_high = lapic->isr_high = 0;
-    lapic->tpr = lapic->ppr = 0;
+    lapic->tpr = 0;
     lapic->ldr = 0;
     lapic->dfr = ~0u;
     lapic->svr = APIC_SVR_VECTOR;
@@ -96,14 +95,6 @@ static u8 vector_highest(const u64 *set)
         if (set[word])
             return (u8)(word * 64 + bit_highest(set[word]));
     return 0;
-}
-
-// "Task and Processor Priorities". Where the classes are equal the low bits are model-specific;
-// here they are TPR's.
-static void update_ppr(struct lapic *lapic)
-{
-    u8 in_service = lapic->isr_high & 0xf0;
-    lapic->ppr = (lapic->tpr & 0xf0) >= in_service ? lapic->tpr : in_service;
 }
 
 // ---- errors -------------------------------------------------------------------------------------
@@ -247,10 +238,9 @@ void lapic_accept(struct lapic *lapic, u8 vector)
 {
     CHECK(lapic_pending(lapic) == vector);
     vector_remove(lapic->irr, vector);
-    vector_add(lapic->isr, vector);
     lapic->irr_high = vector_highest(lapic->irr);
+    lapic->isr_below[vector >> 4] = lapic->isr_high;
     lapic->isr_high = vector;
-    lapic->ppr = vector & 0xf0; // it was above TPR's class
 }
 
 static void level_eoi(struct lapic *lapic, u8 vector)
@@ -265,15 +255,9 @@ static void level_eoi(struct lapic *lapic, u8 vector)
         lapic->config.ops->eoi(lapic->config.ctx, vector);
 }
 
-void lapic_eoi(struct lapic *lapic)
+void lapic_after_eoi(struct lapic *lapic, u8 vector)
 {
-    u8 vector = lapic->isr_high;
-    if (vector == 0)
-        return;
-    vector_remove(lapic->isr, vector);
-    lapic->isr_high = vector_highest(lapic->isr);
-    update_ppr(lapic);
-    if (unlikely(vector_test(lapic->tmr, vector)))
+    if (vector_test(lapic->tmr, vector))
         level_eoi(lapic, vector);
     kick_if_pending(lapic);
 }
@@ -281,6 +265,5 @@ void lapic_eoi(struct lapic *lapic)
 void lapic_set_tpr(struct lapic *lapic, u8 tpr)
 {
     lapic->tpr = tpr;
-    update_ppr(lapic);
     kick_if_pending(lapic);
 }

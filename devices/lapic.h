@@ -84,15 +84,20 @@ struct lapic_timer {
     u32 initial;      // TMICT
     u32 tdcr;
     u32 shift;      // log2 of the divider that tdcr sets
+    u32 round;      // the divider less 1
     bool same_rate; // the timer counts ticks
 };
 
 struct lapic {
     struct device dev; // the xAPIC page, 4 KiB at APIC_DEFAULT_BASE in IO_MEM
     u64 base;          // IA32_APIC_BASE
-    u64 irr[4], isr[4], tmr[4];
-    u8 irr_high, isr_high; // highest vector of the set, 0 = none: vectors 0-15 are never set
-    u8 tpr, ppr;
+    u64 irr[4], tmr[4];
+    u8 irr_high; // the highest vector in IRR, 0 = none: vectors 0-15 are never set
+    u8 isr_high; // the highest vector in service, 0 = none
+    // An interrupt is taken over one of a lower class only, so a class has at most one vector in
+    // service and ISR is a stack: by class, the vector in service below it. [0] stays 0.
+    u8 isr_below[16];
+    u8 tpr;
     u8 pins;    // LINT0 and LINT1 as they are driven
     u32 ldr;    // of xAPIC mode
     u32 dfr;    // of xAPIC mode
@@ -141,11 +146,12 @@ void lapic_lint_set(void *lapic, unsigned line, bool level);
 
 // ---- interrupts towards the CPU -----------------------------------------------------------------
 
-// The vector to deliver now: the highest in IRR if its class is above the processor priority, or
-// -1. "Task and Processor Priorities".
+// The vector to deliver now: the highest in IRR if its class is above the processor priority, which
+// is the higher of TPR's and ISR's; or -1. "Task and Processor Priorities".
 static inline int lapic_pending(const struct lapic *lapic)
 {
-    return lapic->irr_high > (lapic->ppr | 0x0f) ? lapic->irr_high : -1;
+    u8 priority = lapic->tpr > lapic->isr_high ? lapic->tpr : lapic->isr_high;
+    return lapic->irr_high > (priority | 0x0f) ? lapic->irr_high : -1;
 }
 
 // The CPU takes vector, which lapic_pending() gave: it moves from IRR to ISR.
@@ -176,8 +182,17 @@ static inline u32 lapic_tpr_threshold(const struct lapic *lapic)
     return irr > lapic->isr_high >> 4 && irr <= lapic->tpr >> 4 ? irr : 0;
 }
 
-// A write of 0 to the EOI register.
-void lapic_eoi(struct lapic *lapic);
+// What an EOI for vector causes, beyond its end.
+void lapic_after_eoi(struct lapic *lapic, u8 vector);
+
+// The guest ends the interrupt in service, by a write to the EOI register.
+static inline void lapic_eoi(struct lapic *lapic)
+{
+    unsigned vector = lapic->isr_high;
+    lapic->isr_high = lapic->isr_below[vector >> 4];
+    if (lapic->irr_high != 0 || (lapic->tmr[vector / 64] >> (vector % 64) & 1))
+        lapic_after_eoi(lapic, (u8)vector);
+}
 
 // ---- the guest's accesses -----------------------------------------------------------------------
 

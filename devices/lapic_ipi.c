@@ -65,24 +65,32 @@ static void send(struct lapic *lapic, const struct lapic_ipi *ipi, enum shorthan
         lapic_receive(lapic, ipi->mode, ipi->vector, false);
 }
 
-void lapic_send_ipi(struct lapic *lapic)
+static void send_message(struct lapic *lapic, u32 low, u32 dest)
 {
-    u32 low = (u32)lapic->icr;
-    u32 dest = (u32)(lapic->icr >> 32);
     enum shorthand shorthand = (enum shorthand)bits_get(low, 19, 18);
     struct lapic_ipi ipi = {
-        .dest = lapic_in_x2apic(lapic) ? dest : dest >> 24,
-        .logical = low & APIC_ICR_DEST_LOGICAL,
+        .dest = shorthand == TO_DEST ? dest : LAPIC_BROADCAST,
+        .logical = shorthand == TO_DEST && (low & APIC_ICR_DEST_LOGICAL),
         .mode = (enum apic_delivery)bits_get(low, 10, 8),
         .vector = (u8)low,
     };
-    if (shorthand != TO_DEST) {
-        ipi.dest = LAPIC_BROADCAST;
-        ipi.logical = false;
-    }
     // INIT level de-assert did something on the Pentium and P6 only. Every other message is
     // edge-triggered and asserted, whatever these two bits say.
     if (ipi.mode == APIC_DM_INIT && (low & APIC_ICR_LEVEL) && !(low & APIC_ICR_ASSERT))
         return;
     send(lapic, &ipi, shorthand);
+}
+
+// The fields of ICR that make a fixed interrupt to oneself: it is used much, and is no message.
+#define SELF_FIELDS ((u32)(APIC_ICR_SHORTHAND | BITS(10, 8)))
+#define SELF_FIXED  (TO_SELF << 18 | APIC_DM_FIXED << 8)
+
+void lapic_send_ipi(struct lapic *lapic)
+{
+    u32 low = (u32)lapic->icr;
+    u32 dest = (u32)(lapic->icr >> 32);
+    if ((low & SELF_FIELDS) == SELF_FIXED && (u8)low >= LAPIC_FIRST_VECTOR)
+        lapic_set_irq(lapic, (u8)low, false);
+    else
+        send_message(lapic, low, lapic_in_x2apic(lapic) ? dest : dest >> 24);
 }

@@ -123,6 +123,23 @@ static u32 set_word(const u64 *set, u32 index)
     return (u32)(set[index / 2] >> (index % 2 * 32));
 }
 
+static u32 isr_word(const struct lapic *lapic, u32 index)
+{
+    u32 word = 0;
+    for (u8 vector = lapic->isr_high; vector != 0; vector = lapic->isr_below[vector >> 4])
+        if (vector / 32 == index)
+            word |= BIT32(vector % 32);
+    return word;
+}
+
+// "Task and Processor Priorities". Where the classes are equal the low bits are model-specific;
+// here they are TPR's.
+static u32 ppr(const struct lapic *lapic)
+{
+    u32 in_service = lapic->isr_high & 0xf0;
+    return (lapic->tpr & 0xf0u) >= in_service ? lapic->tpr : in_service;
+}
+
 // A register that both modes read alike; false if there is none.
 static bool read_shared(const struct lapic *lapic, u32 index, u32 *value)
 {
@@ -134,7 +151,7 @@ static bool read_shared(const struct lapic *lapic, u32 index, u32 *value)
         *value = lapic->tpr;
         return true;
     case INDEX(APIC_PPR):
-        *value = lapic->ppr;
+        *value = ppr(lapic);
         return true;
     case INDEX(APIC_SVR):
         *value = lapic->svr;
@@ -155,7 +172,7 @@ static bool read_shared(const struct lapic *lapic, u32 index, u32 *value)
     if (index >= INDEX(APIC_LVT_TIMER) && index <= INDEX(APIC_LVT_ERROR))
         *value = lapic->lvt[index - INDEX(APIC_LVT_TIMER)];
     else if (index >= INDEX(APIC_ISR) && index < INDEX(APIC_TMR))
-        *value = set_word(lapic->isr, index - INDEX(APIC_ISR));
+        *value = isr_word(lapic, index - INDEX(APIC_ISR));
     else if (index >= INDEX(APIC_TMR) && index < INDEX(APIC_IRR))
         *value = set_word(lapic->tmr, index - INDEX(APIC_TMR));
     else if (index >= INDEX(APIC_IRR) && index < INDEX(APIC_ESR))
@@ -250,15 +267,10 @@ enum io_result lapic_page_access(struct device *dev, struct io_access *io)
 
 // ---- x2APIC mode --------------------------------------------------------------------------------
 
-int lapic_msr_read(const struct lapic *lapic, u32 msr, u64 *value)
+static int read_other(const struct lapic *lapic, u32 index, u64 *value)
 {
     u32 low;
-    if (!lapic_in_x2apic(lapic))
-        return E_FAULT;
-    switch (msr - X2APIC_MSRS) {
-    case INDEX(APIC_TMCCT): // read often, so found first
-        *value = lapic_timer_current(lapic);
-        return OK;
+    switch (index) {
     case INDEX(APIC_ID):
         *value = lapic_id(lapic);
         return OK;
@@ -269,9 +281,20 @@ int lapic_msr_read(const struct lapic *lapic, u32 msr, u64 *value)
         *value = lapic->icr;
         return OK;
     }
-    if (!read_shared(lapic, msr - X2APIC_MSRS, &low))
+    if (!read_shared(lapic, index, &low))
         return E_FAULT;
     *value = low;
+    return OK;
+}
+
+// The current count is read in tight loops, so it has the short way; as EOI has below.
+int lapic_msr_read(const struct lapic *lapic, u32 msr, u64 *value)
+{
+    if (unlikely(!lapic_in_x2apic(lapic)))
+        return E_FAULT;
+    if (msr != X2APIC_MSRS + INDEX(APIC_TMCCT))
+        return read_other(lapic, msr - X2APIC_MSRS, value);
+    *value = lapic_timer_current(lapic);
     return OK;
 }
 
@@ -310,14 +333,13 @@ static int write_other(struct lapic *lapic, u32 index, u64 value)
 
 int lapic_msr_write(struct lapic *lapic, u32 msr, u64 value)
 {
-    if (!lapic_in_x2apic(lapic))
+    if (unlikely(!lapic_in_x2apic(lapic)))
         return E_FAULT;
-    switch (msr - X2APIC_MSRS) {
-    case INDEX(APIC_EOI):
-        if (value != 0)
-            return E_FAULT;
+    if (likely(msr == X2APIC_MSRS + INDEX(APIC_EOI) && value == 0)) {
         lapic_eoi(lapic);
         return OK;
+    }
+    switch (msr - X2APIC_MSRS) {
     case INDEX(APIC_ESR):
         if (value != 0)
             return E_FAULT;
@@ -327,7 +349,7 @@ int lapic_msr_write(struct lapic *lapic, u32 msr, u64 value)
         return write_icr(lapic, value);
     case INDEX(APIC_SELF_IPI):
         return write_self_ipi(lapic, value);
-    default:
+    default: // and EOI of anything but 0
         return write_other(lapic, msr - X2APIC_MSRS, value);
     }
 }

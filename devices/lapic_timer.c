@@ -89,7 +89,7 @@ static void restart(struct lapic *lapic, u64 now, u32 count)
         deadline_cancel(lapic->config.queue, &timer->deadline);
 }
 
-static u32 count_at(const struct lapic *lapic, u64 now)
+u32 lapic_timer_count_at(const struct lapic *lapic, u64 now)
 {
     const struct lapic_timer *timer = &lapic->timer;
     if (timer->due == 0)
@@ -103,12 +103,15 @@ static u32 count_at(const struct lapic *lapic, u64 now)
     } else if (unlikely(left > timer->period)) { // the floor leaves zeros out
         left = (left - 1) % timer->period + 1;
     }
-    return (u32)((left + BIT(timer->shift) - 1) >> timer->shift);
+    return (u32)((left + timer->round) >> timer->shift);
 }
 
-u32 lapic_timer_current(const struct lapic *lapic)
+// Bits 3, 1 and 0 of the register give 2, 4, 8, ... 128 and, all set, 1.
+static void set_divider(struct lapic_timer *timer, u32 tdcr)
 {
-    return count_at(lapic, clock_now(lapic->config.clock));
+    timer->tdcr = tdcr;
+    timer->shift = (((tdcr >> 1 & 4) | (tdcr & 3)) + 1) & 7;
+    timer->round = BIT32(timer->shift) - 1;
 }
 
 // A change of the period or of the rule at zero goes on from the present count; the part of a count
@@ -118,10 +121,8 @@ void lapic_timer_write_divide(struct lapic *lapic, u32 value)
     struct lapic_timer *timer = &lapic->timer;
     u64 now = clock_now(lapic->config.clock);
     catch_up(lapic, now);
-    u32 count = count_at(lapic, now);
-    timer->tdcr = value;
-    // Bits 3, 1 and 0 give 2, 4, 8, ... 128 and, all set, 1.
-    timer->shift = (((value >> 1 & 4) | (value & 3)) + 1) & 7;
+    u32 count = lapic_timer_count_at(lapic, now);
+    set_divider(timer, value);
     if (timer->due != 0)
         restart(lapic, now, count);
 }
@@ -142,7 +143,7 @@ void lapic_timer_write_lvt(struct lapic *lapic, u32 value)
     struct lapic_timer *timer = &lapic->timer;
     u64 now = clock_now(lapic->config.clock);
     catch_up(lapic, now);
-    u32 count = count_at(lapic, now);
+    u32 count = lapic_timer_count_at(lapic, now);
     u32 before = timer_mode(lapic);
     lapic->lvt[LAPIC_LVT_TIMER] = value;
     u32 after = timer_mode(lapic);
@@ -174,8 +175,7 @@ void lapic_timer_reset(struct lapic *lapic)
     timer->due = 0;
     timer->tsc_deadline = 0;
     timer->initial = 0;
-    timer->tdcr = 0;
-    timer->shift = 1;
+    set_divider(timer, 0);
 }
 
 int lapic_deadline_read(const struct lapic *lapic, u64 *value)
@@ -187,36 +187,48 @@ int lapic_deadline_read(const struct lapic *lapic, u64 *value)
 }
 
 // A deadline that has come fires at once, without a way through the queue.
+static void deadline_has_come(struct lapic *lapic)
+{
+    lapic->timer.tsc_deadline = 0;
+    deadline_cancel(lapic->config.queue, &lapic->timer.deadline);
+    timer_interrupt(lapic);
+}
+
 static void arm_tsc(struct lapic *lapic, u64 now, u64 target)
 {
-    struct lapic_timer *timer = &lapic->timer;
-    u64 guest_now = now + lapic->tsc_offset;
-    if (target > guest_now) {
-        u64 when = now + (target - guest_now);
-        timer->tsc_deadline = target;
-        deadline_arm(lapic->config.queue, &timer->deadline, when < now ? DEADLINE_NEVER : when);
-        return;
-    }
-    timer->tsc_deadline = 0;
-    deadline_cancel(lapic->config.queue, &timer->deadline);
-    if (target != 0)
-        timer_interrupt(lapic);
+    u64 ahead = target - (now + lapic->tsc_offset);
+    u64 when = now + ahead;
+    lapic->timer.tsc_deadline = target;
+    deadline_arm(lapic->config.queue, &lapic->timer.deadline, when < now ? DEADLINE_NEVER : when);
 }
 
 int lapic_deadline_write(struct lapic *lapic, u64 value)
 {
-    if (unlikely(!lapic->config.tsc_deadline))
-        return E_FAULT;
-    if (unlikely(timer_mode(lapic) != APIC_TIMER_TSC_DEADLINE))
-        return OK;
+    struct lapic_timer *timer = &lapic->timer;
+    if (unlikely(timer_mode(lapic) != APIC_TIMER_TSC_DEADLINE)) // always, where it is not offered
+        return lapic->config.tsc_deadline ? OK : E_FAULT;
     u64 now = clock_now(lapic->config.clock);
-    catch_up(lapic, now);
-    arm_tsc(lapic, now, value);
+    if (unlikely(timer->tsc_deadline != 0 && timer->deadline.when <= now))
+        deadline_has_come(lapic);
+    if (likely(value > now + lapic->tsc_offset)) {
+        arm_tsc(lapic, now, value);
+    } else if (value != 0) {
+        deadline_has_come(lapic);
+    } else {
+        timer->tsc_deadline = 0;
+        deadline_cancel(lapic->config.queue, &timer->deadline);
+    }
     return OK;
 }
 
 void lapic_tsc_changed(struct lapic *lapic)
 {
-    if (lapic->timer.tsc_deadline != 0)
-        arm_tsc(lapic, clock_now(lapic->config.clock), lapic->timer.tsc_deadline);
+    u64 target = lapic->timer.tsc_deadline;
+    u64 now = clock_now(lapic->config.clock);
+    if (target == 0)
+        return;
+    if (target > now + lapic->tsc_offset)
+        arm_tsc(lapic, now, target);
+    else
+        deadline_has_come(lapic);
 }

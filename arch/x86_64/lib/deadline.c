@@ -8,47 +8,49 @@ void deadline_queue_init(struct deadline_queue *queue, struct deadline **heap, u
     *queue = (struct deadline_queue){.heap = heap, .capacity = capacity};
 }
 
-static void place(struct deadline_queue *queue, u32 index, struct deadline *entry)
+static void place(struct deadline **heap, u32 index, struct deadline *entry)
 {
-    queue->heap[index] = entry;
+    heap[index] = entry;
     entry->slot = index + 1;
 }
 
 // Puts entry at the hole index or nearer to the root, moving later parents down into the hole.
-static void sift_up(struct deadline_queue *queue, u32 index, struct deadline *entry)
+static void sift_up(struct deadline **heap, u32 index, struct deadline *entry)
 {
+    u64 when = entry->when;
     while (index > 0) {
         u32 parent = (index - 1) / 2;
-        if (queue->heap[parent]->when <= entry->when)
+        if (heap[parent]->when <= when)
             break;
-        place(queue, index, queue->heap[parent]);
+        place(heap, index, heap[parent]);
         index = parent;
     }
-    place(queue, index, entry);
+    place(heap, index, entry);
 }
 
 // Puts entry at the hole index or farther from the root, moving earlier children up into the hole.
-static void sift_down(struct deadline_queue *queue, u32 index, struct deadline *entry)
+static void sift_down(struct deadline **heap, u32 count, u32 index, struct deadline *entry)
 {
+    u64 when = entry->when;
     u32 child;
-    while ((child = 2 * index + 1) < queue->count) {
-        if (child + 1 < queue->count && queue->heap[child + 1]->when < queue->heap[child]->when)
+    while ((child = 2 * index + 1) < count) {
+        if (child + 1 < count && heap[child + 1]->when < heap[child]->when)
             child++;
-        if (entry->when <= queue->heap[child]->when)
+        if (when <= heap[child]->when)
             break;
-        place(queue, index, queue->heap[child]);
+        place(heap, index, heap[child]);
         index = child;
     }
-    place(queue, index, entry);
+    place(heap, index, entry);
 }
 
 // At most one of the two directions has anything to move.
-static void settle(struct deadline_queue *queue, u32 index, struct deadline *entry)
+static void settle(const struct deadline_queue *queue, u32 index, struct deadline *entry)
 {
     if (index > 0 && entry->when < queue->heap[(index - 1) / 2]->when)
-        sift_up(queue, index, entry);
+        sift_up(queue->heap, index, entry);
     else
-        sift_down(queue, index, entry);
+        sift_down(queue->heap, queue->count, index, entry);
 }
 
 void deadline_arm(struct deadline_queue *queue, struct deadline *entry, u64 when)
@@ -59,7 +61,7 @@ void deadline_arm(struct deadline_queue *queue, struct deadline *entry, u64 when
         return;
     }
     CHECK(queue->count < queue->capacity);
-    sift_up(queue, queue->count++, entry);
+    sift_up(queue->heap, queue->count++, entry);
 }
 
 void deadline_cancel(struct deadline_queue *queue, struct deadline *entry)

@@ -23,7 +23,8 @@ export SOURCE_DATE_EPOCH TZ
 work=$(mktemp -d "$out.XXXXXX")
 trap 'rm -rf "$work"' EXIT INT TERM
 mkdir -p "$work/tree/boot/grub"
-cp "$kernel" "$work/tree/boot/corbel.elf"
+# Debug information would only be read from the CD, slowly.
+strip -o "$work/tree/boot/corbel.elf" "$kernel"
 cp "$config" "$work/tree/boot/grub/grub.cfg"
 for file in "$@"; do
     cp "$file" "$work/tree/boot/"

@@ -14,8 +14,10 @@ def quoted(line):
 
 def grub_config(cmdline, modules, video):
     """modules: (file name in /boot, its line) in order. video: a gfxpayload value."""
-    lines = ["set timeout=0", "insmod all_video", f"set gfxpayload={video}",
-             f"multiboot2 /boot/corbel.elf {quoted(cmdline)}"]
+    # multiboot2 itself sets gfxpayload to "auto", because the kernel takes a framebuffer; a mode of
+    # 16 colours then makes GRUB 2.06 overrun the boot information. So the last word comes after it.
+    lines = ["set timeout=0", "insmod all_video",
+             f"multiboot2 /boot/corbel.elf {quoted(cmdline)}", f"set gfxpayload={video}"]
     # --nounzip: the guest's files reach Corbel as they are.
     lines += [f"module2 --nounzip /boot/{name} {quoted(line)}" for name, line in modules]
     return "\n".join(lines + ["boot", ""])

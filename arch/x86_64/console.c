@@ -68,12 +68,6 @@ static void report(const struct console_config *config)
              screen);
 }
 
-void console_open(const struct console_config *config)
-{
-    init_ports(config);
-    init_screen(&config->screen);
-}
-
 bool console_is_open(void)
 {
     return console.io != NULL;
@@ -81,7 +75,8 @@ bool console_is_open(void)
 
 void console_init(const struct console_config *config)
 {
-    console_open(config);
+    init_ports(config);
+    init_screen(&config->screen);
     log_set_sink(console_write, true);
     report(config);
 }

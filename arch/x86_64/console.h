@@ -17,10 +17,7 @@ struct console_config {
 // says in one line what was found. Nothing found is not an error: the log goes on in its ring.
 void console_init(const struct console_config *config);
 
-// The same without the log, for the crash screen: what is looked for, but nothing said or replayed.
-void console_open(const struct console_config *config);
-
-// Whether either has been called.
+// Whether that has been called.
 bool console_is_open(void);
 
 // Writes text everywhere; a newline becomes CR LF on the serial port. Not locked: the log's lock

@@ -9,6 +9,7 @@
 #include "arch/x86_64/lib/fmt.h"
 #include "arch/x86_64/lib/log.h"
 #include "arch/x86_64/serial.h"
+#include "arch/x86_64/stacks.h"
 
 bool crash_peek(u64 addr, u8 *value); // crash_peek.asm
 
@@ -44,12 +45,13 @@ static u32 apic_id(void)
     return (u32)bits_get(cpuid(1, 0).ebx, 31, 24);
 }
 
-static void read_control_registers(struct crash_info *info)
+static void read_state(struct crash_info *info)
 {
     info->cr0 = read_cr0();
     info->cr2 = read_cr2();
     info->cr3 = read_cr3();
     info->cr4 = read_cr4();
+    info->in_guard = stack_is_guard((const u8 *)(uintptr_t)align_down(info->cr2, PAGE_SIZE));
 }
 
 // How many rows of the screen text takes.
@@ -67,7 +69,7 @@ static u32 rows_of(const char *text, size_t length, u32 columns)
     return rows + (column != 0);
 }
 
-// A crash before the console was up is told where a console most likely is, after all the log.
+// A crash before the console was up is told where a console most likely is. This replays the log.
 static void open_console(void)
 {
     const struct console_config config = {
@@ -75,8 +77,7 @@ static void open_console(void)
         .serial_base = SERIAL_COM1,
         .debug_port = true,
     };
-    console_open(&config);
-    console_write_streams(last_lines, log_ring_tail(last_lines, sizeof(last_lines)));
+    console_init(&config);
 }
 
 // The last lines of the log that fit above the report: on a screen the report is all there is to
@@ -145,7 +146,7 @@ void crash_trap(const struct trap_frame *frame)
         .rbp = frame->rbp,
         .peek = crash_peek,
     };
-    read_control_registers(&info);
+    read_state(&info);
     crash(&info);
 }
 
@@ -167,6 +168,6 @@ void panic(const char *format, ...)
         .rbp = frame[0],
         .peek = crash_peek,
     };
-    read_control_registers(&info);
+    read_state(&info);
     crash(&info);
 }

@@ -105,6 +105,8 @@ static void add_exception(struct text *text, const struct crash_info *info)
         explain_page_fault(text, error, info->cr2);
     else if (has_selector_error(vector) && error)
         explain_selector(text, error);
+    else if (vector == VEC_DF && info->in_guard) // the page fault had no room for its own frame
+        add(text, "a stack ran over its end at %016llx\n", (ull)info->cr2);
 }
 
 static void add_registers(struct text *text, const struct trap_frame *f)
@@ -207,6 +209,22 @@ static bool peek_u64(const struct crash_info *info, u64 addr, u64 *value)
     return true;
 }
 
+static bool is_return_address(u64 addr)
+{
+    return symbol_find(addr - 1, NULL) != NULL;
+}
+
+// After a call of what is no code, the caller has not stored its frame pointer yet: its return
+// address is on top of the stack.
+static void add_caller_of_nothing(struct text *text, const struct crash_info *info)
+{
+    u64 ret;
+    if (symbol_find(info->rip, NULL) || !peek_u64(info, info->rsp, &ret) || !is_return_address(ret))
+        return;
+    add(text, "  ");
+    add_address(text, ret, true);
+}
+
 // More than any stack of the host has; a frame pointer beyond it is garbage.
 #define STACK_REACH 0x10000u
 
@@ -217,6 +235,7 @@ static void add_backtrace(struct text *text, const struct crash_info *info)
     u64 below = info->rsp, rbp = info->rbp;
     add(text, "backtrace\n  ");
     add_address(text, info->rip, false);
+    add_caller_of_nothing(text, info);
     for (unsigned i = 1; i < CRASH_BACKTRACE; i++) {
         u64 next, ret;
         // (A pointer below the last frame wraps to a huge distance.)
@@ -224,7 +243,7 @@ static void add_backtrace(struct text *text, const struct crash_info *info)
             return;
         if (!peek_u64(info, rbp, &next) || !peek_u64(info, rbp + 8, &ret))
             return;
-        if (!symbol_find(ret - 1, NULL))
+        if (!is_return_address(ret))
             return;
         add(text, "  ");
         add_address(text, ret, true);
@@ -236,7 +255,7 @@ static void add_backtrace(struct text *text, const struct crash_info *info)
 size_t crash_format(char *buf, size_t size, const struct crash_info *info)
 {
     struct text text = {buf, size, 0};
-    add(&text, "==== Corbel has crashed (CPU with APIC ID %u) ====\n", info->apic_id);
+    add(&text, "\n==== Corbel has crashed (CPU with APIC ID %u) ====\n", info->apic_id);
     if (info->message)
         add(&text, "panic: %s\n", info->message);
     if (info->frame) {

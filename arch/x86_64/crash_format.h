@@ -11,6 +11,7 @@ struct crash_info {
     const char *message;            // of a panic, else NULL
     u32 apic_id;                    // of the CPU that crashed
     u64 cr0, cr2, cr3, cr4;
+    bool in_guard; // cr2 lies in a stack's guard page
     // Where the backtrace begins. For a panic: in panic()'s caller.
     u64 rip, rsp, rbp;
     // Reads one byte at a linear address that may not be mapped; false if it is not.

@@ -162,20 +162,6 @@ static void a_dropped_screen_is_left_alone(void **state)
         assert_int_equal(vga[i], 0);
 }
 
-static void opening_says_nothing(void **state)
-{
-    (void)state;
-    fake.has_e9 = true;
-    struct console_config config = config_of(FAKE_BASE, true);
-    console_open(&config);
-    assert_true(console_is_open());
-    assert_int_equal(fake.ne9, 0);
-    assert_int_equal(fake.nsent, 0);
-    console_write_streams("only this", 9);
-    assert_string_equal(fake.e9, "only this");
-    assert_string_equal(fake.sent, "only this");
-}
-
 static void a_framebuffer_is_drawn_on(void **state)
 {
     (void)state;
@@ -235,7 +221,6 @@ int main(void)
         cmocka_unit_test_setup(streams_and_screen_can_be_written_apart, fresh),
         cmocka_unit_test_setup(the_alarm_clears_and_colours_the_screen, fresh),
         cmocka_unit_test_setup(a_dropped_screen_is_left_alone, fresh),
-        cmocka_unit_test_setup(opening_says_nothing, fresh),
         cmocka_unit_test_setup(a_framebuffer_is_drawn_on, fresh),
         cmocka_unit_test_setup(a_screen_it_cannot_show_is_named, fresh),
         cmocka_unit_test_setup(input_comes_from_the_serial_port, fresh),

@@ -112,7 +112,7 @@ static void a_page_fault_is_told_in_full(void **state)
 {
     (void)state;
     assert_string_equal(formatted(),
-                        "==== Corbel has crashed (CPU with APIC ID 3) ====\n"
+                        "\n==== Corbel has crashed (CPU with APIC ID 3) ====\n"
                         "#PF page fault (vector 14, error code 0002)\n"
                         "write at 0000000000001234: it is not mapped\n"
                         "rax fedcba9876543210  rbx 000000000000000b  rcx 000000000000000c\n"
@@ -166,6 +166,10 @@ static void selector_error_codes_are_decoded(void **state)
     frame.vector = 8;
     frame.error = 0;
     has("#DF double fault (vector 8, error code 0000)\nrax");
+    info.in_guard = true;
+    has("error code 0000)\na stack ran over its end at 0000000000001234\nrax");
+    frame.vector = 6;
+    has_not("ran over");
 }
 
 static void every_vector_is_named(void **state)
@@ -223,6 +227,21 @@ static void a_return_address_belongs_to_the_call(void **state)
     (void)state;
     stack_page[11] = TEXT_BASE + 0x140;
     has("  ffffffff80200140 middle+0x40\n");
+    has_not("never_returns");
+}
+
+static void a_call_of_no_code_shows_its_caller(void **state)
+{
+    (void)state;
+    info.rip = frame.rip = 0x4711;
+    stack_page[5] = TEXT_BASE + 0x123; // on top of the stack
+    has("backtrace\n  0000000000004711\n  ffffffff80200123 middle+0x23\n"
+        "  ffffffff80200025 outer+0x25\n");
+    stack_page[5] = 0x4712;
+    has("backtrace\n  0000000000004711\n  ffffffff80200025 outer+0x25\n");
+    // In a function of ours the top of the stack means nothing.
+    info.rip = frame.rip = TEXT_BASE + 0x110;
+    stack_page[5] = TEXT_BASE + 0x1f0;
     has_not("never_returns");
 }
 
@@ -341,6 +360,7 @@ int main(void)
         cmocka_unit_test_setup(unreadable_code_is_marked, fresh),
         cmocka_unit_test_setup(a_panic_has_its_message_and_no_registers, fresh),
         cmocka_unit_test_setup(a_return_address_belongs_to_the_call, fresh),
+        cmocka_unit_test_setup(a_call_of_no_code_shows_its_caller, fresh),
         cmocka_unit_test_setup(senseless_frame_pointers_end_the_backtrace, fresh),
         cmocka_unit_test_setup(a_chain_that_goes_back_ends, fresh),
         cmocka_unit_test_setup(return_addresses_outside_the_text_end_the_backtrace, fresh),

@@ -34,13 +34,21 @@ void lapic_timer_write_divide(struct lapic *lapic, u32 value);
 // The current-count register at a time.
 u32 lapic_timer_count_at(const struct lapic *lapic, u64 now);
 
-// And now: the short way where the timer counts ticks and is on its way to a zero.
+// Ticks to input clocks, rounded down.
+static inline u64 lapic_clocks_in(const struct lapic *lapic, u64 ticks)
+{
+    if (lapic->timer.same_rate)
+        return ticks;
+    return mul_div(ticks, lapic->config.timer_hz, lapic->config.clock->hz);
+}
+
+// And now: the short way while the timer is on its way to a zero.
 static inline u32 lapic_timer_current(const struct lapic *lapic)
 {
     const struct lapic_timer *timer = &lapic->timer;
     u64 now = clock_now(lapic->config.clock);
-    u64 left = timer->due - (now - timer->start);
-    if (likely(timer->same_rate && left - 1 < timer->period))
+    u64 left = timer->due - lapic_clocks_in(lapic, now - timer->start);
+    if (likely(left - 1 < timer->period))
         return (u32)((left + timer->round) >> timer->shift);
     return lapic_timer_count_at(lapic, now);
 }

@@ -345,6 +345,11 @@ int lapic_msr_write(struct lapic *lapic, u32 msr, u64 value)
             return E_FAULT;
         latch_errors(lapic);
         return OK;
+    case INDEX(APIC_TMICT):
+        if (value > ~0u)
+            return E_FAULT;
+        lapic_timer_write_initial(lapic, (u32)value);
+        return OK;
     case INDEX(APIC_ICR_LOW):
         return write_icr(lapic, value);
     case INDEX(APIC_SELF_IPI):

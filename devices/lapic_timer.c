@@ -14,14 +14,6 @@ static bool mode_counts(u32 mode)
     return mode == APIC_TIMER_ONESHOT || mode == APIC_TIMER_PERIODIC;
 }
 
-// Ticks to input clocks, rounded down.
-static u64 clocks_in(const struct lapic *lapic, u64 ticks)
-{
-    if (likely(lapic->timer.same_rate))
-        return ticks;
-    return mul_div(ticks, lapic->config.timer_hz, lapic->config.clock->hz);
-}
-
 // The first tick at which the timer has counted this many input clocks.
 static u64 tick_of(const struct lapic *lapic, u64 clocks)
 {
@@ -44,7 +36,7 @@ static void timer_interrupt(struct lapic *lapic)
 static void advance(struct lapic *lapic, u64 now)
 {
     struct lapic_timer *timer = &lapic->timer;
-    u64 passed = clocks_in(lapic, now - timer->start);
+    u64 passed = lapic_clocks_in(lapic, now - timer->start);
     if (timer->period < timer->floor)
         passed += timer->floor;
     if (passed >= timer->due)
@@ -94,7 +86,7 @@ u32 lapic_timer_count_at(const struct lapic *lapic, u64 now)
     const struct lapic_timer *timer = &lapic->timer;
     if (timer->due == 0)
         return 0;
-    u64 passed = clocks_in(lapic, now - timer->start);
+    u64 passed = lapic_clocks_in(lapic, now - timer->start);
     u64 left = timer->due - passed;
     if (unlikely(passed >= timer->due)) { // the deadline has not been run yet
         if (timer_mode(lapic) != APIC_TIMER_PERIODIC)

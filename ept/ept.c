@@ -85,7 +85,9 @@ int ept_init(struct ept *ept, const struct ept_config *config)
         return E_UNSUPP;
     if (config->phys_bits < 32 || config->phys_bits > 52)
         return E_INVAL;
-    *ept = (struct ept){.config = *config};
+    *ept = (struct ept){.config = *config, .hpa_limit = BIT(config->phys_bits)};
+    // Four levels translate 48 bits.
+    ept->gpa_limit = BIT(config->phys_bits < 48 ? config->phys_bits : 48);
     // A 1 GiB leaf must be able to split.
     ept->config.caps.large_1g &= config->caps.large_2m;
     u64 *root;
@@ -112,11 +114,6 @@ void ept_destroy(struct ept *ept)
 u64 ept_eptp(const struct ept *ept)
 {
     return ept->root.raw | (EPT_PML4 - 1) << 3 | MEM_WB;
-}
-
-u64 ept_gpa_limit(const struct ept *ept)
-{
-    return BIT(ept->config.phys_bits < 48 ? ept->config.phys_bits : 48);
 }
 
 // ---- requests ----------------------------------------------------------------------------------
@@ -352,9 +349,9 @@ int ept_map(struct ept *ept, gpa_t gpa, hpa_t hpa, u64 size, struct ept_attr att
 {
     int rc = check_attr(ept, attr);
     if (rc == OK)
-        rc = check_range(gpa.raw, size, ept_gpa_limit(ept));
+        rc = check_range(gpa.raw, size, ept->gpa_limit);
     if (rc == OK)
-        rc = check_range(hpa.raw, size, BIT(ept->config.phys_bits));
+        rc = check_range(hpa.raw, size, ept->hpa_limit);
     u64 done = 0, mapped = 0;
     for (; rc == OK && done < size; done += mapped) {
         mapped = 0;
@@ -367,7 +364,7 @@ int ept_map(struct ept *ept, gpa_t gpa, hpa_t hpa, u64 size, struct ept_attr att
 
 int ept_unmap(struct ept *ept, gpa_t gpa, u64 size)
 {
-    int rc = check_range(gpa.raw, size, ept_gpa_limit(ept));
+    int rc = check_range(gpa.raw, size, ept->gpa_limit);
     if (rc != OK)
         return rc;
     struct edit edit;
@@ -424,7 +421,7 @@ static void rewrite(struct edit *edit, u64 gpa, u64 end, u64 mask, u64 value)
 // Both kinds of change to what is mapped; value's rights matter to the policy on executable pages.
 static int change(struct ept *ept, u64 gpa, u64 size, u64 mask, u64 value)
 {
-    int rc = check_range(gpa, size, ept_gpa_limit(ept));
+    int rc = check_range(gpa, size, ept->gpa_limit);
     if (rc != OK)
         return rc;
     if (!all_mapped(ept, gpa, gpa + size))

@@ -73,6 +73,8 @@ struct ept_stats {
 
 struct ept {
     struct ept_config config;
+    u64 gpa_limit; // the end of the guest-physical addresses that can be mapped, bytes
+    u64 hpa_limit; // 2^MAXPHYADDR
     hpa_t root;
     struct ept_stats stats;
 };
@@ -96,9 +98,6 @@ void ept_destroy(struct ept *ept);
 // The EPT pointer for the VMCS: SDM volume 3, "Extended-Page-Table Pointer (EPTP)". Accessed and
 // dirty flags stay off: with them each guest page walk counts as a write to its page tables.
 u64 ept_eptp(const struct ept *ept);
-
-// The end of the guest-physical addresses that can be mapped, in bytes.
-u64 ept_gpa_limit(const struct ept *ept);
 
 // Maps [gpa, gpa+size) to [hpa, hpa+size), bytes, with the largest leaves that alignment, size, the
 // capabilities and attr allow; the first 2 MiB of guest-physical addresses always with 4 KiB

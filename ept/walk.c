@@ -5,7 +5,7 @@
 
 int ept_translate(const struct ept *ept, gpa_t gpa, unsigned need, hpa_t *out, u64 *left)
 {
-    if (gpa.raw >= ept_gpa_limit(ept))
+    if (gpa.raw >= ept->gpa_limit)
         return E_NOENT;
     unsigned level;
     u64 entry = *ept_lookup(ept, gpa.raw, &level);
@@ -21,8 +21,7 @@ int ept_translate(const struct ept *ept, gpa_t gpa, unsigned need, hpa_t *out, u
 
 bool ept_next_leaf(const struct ept *ept, gpa_t from, struct ept_leaf *out)
 {
-    u64 limit = ept_gpa_limit(ept);
-    for (u64 at = from.raw; at < limit;) {
+    for (u64 at = from.raw; at < ept->gpa_limit;) {
         unsigned level;
         u64 entry = *ept_lookup(ept, at, &level);
         u64 size = ept_level_size(level);
@@ -95,7 +94,7 @@ static bool walk_step(const struct ept *ept, struct ept_walk *walk, u64 entry, u
 void ept_walk(const struct ept *ept, gpa_t gpa, struct ept_walk *out)
 {
     *out = (struct ept_walk){.gpa = gpa, .verdict = EPT_NOT_PRESENT};
-    if (gpa.raw >= ept_gpa_limit(ept))
+    if (gpa.raw >= ept->gpa_limit)
         return;
     out->rights = EPT_RWX;
     const u64 *table = phys_ptr(ept->root);

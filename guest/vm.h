@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MIT
+// A virtual machine as its devices and its memory see it: everything but the CPU.
+#pragma once
+
+#include "arch/x86_64/lib/deadline.h"
+#include "arch/x86_64/lib/frame.h"
+#include "devices/bus.h"
+#include "devices/debug_exit.h"
+#include "devices/lapic.h"
+#include "devices/pic.h"
+#include "devices/pit.h"
+#include "devices/post.h"
+#include "devices/uart.h"
+#include "ept/ept.h"
+#include "guest/abi.h"
+
+#define VM_RAM_REGIONS 64u
+#define VM_DEADLINES   16u
+
+// Why a VM is no longer running.
+enum vm_end_kind {
+    VM_RUNNING,
+    VM_END_DEBUG_EXIT, // by port F4H, with a status
+    VM_END_TRIPLE_FAULT,
+    VM_END_HALTED,       // HLT with nothing that could wake it
+    VM_END_UNHANDLED,    // an exit Corbel does not handle
+    VM_END_ENTRY_FAILED, // the CPU refused the VM entry
+    VM_END_EMULATION,    // an instruction that touches a device and cannot be emulated
+    VM_END_EPT,          // EPT misconfiguration, or a right it does not have
+    VM_END_TEST,         // a self-test asked for it
+};
+
+const char *vm_end_name(enum vm_end_kind kind);
+
+// Guest-physical RAM and where it lies.
+struct vm_ram {
+    gpa_t gpa;
+    hpa_t hpa;
+    u64 size;   // bytes
+    u8 type;    // enum mem_type
+    bool lazy;  // mapped page by page as it is touched, rather than at once
+    bool owned; // its frames go back to the pool when the VM is destroyed
+};
+
+// Set in vm.attention, which the run loop looks at before each entry.
+enum vm_attention {
+    VM_ATTENTION_EVENT = 1u << 0, // something may be to be injected
+    VM_ATTENTION_STOP = 1u << 1,  // the VM has ended
+};
+
+struct vm {
+    char name[16];
+    u32 attention;      // enum vm_attention
+    bool nmi_requested; // by the local APIC; the vCPU takes it
+    enum vm_end_kind end;
+    u32 end_status;    // VM_END_DEBUG_EXIT: what the guest wrote, as (v << 1) | 1
+    char end_text[96]; // what there is to say more
+
+    struct frame_pool *frames;         // for RAM of its own
+    struct vm_ram ram[VM_RAM_REGIONS]; // sorted by guest-physical address, disjoint
+    u32 nram;
+    struct ept ept;
+
+    const struct clock *clock;
+    struct deadline_queue timers;
+    struct deadline *heap[VM_DEADLINES];
+
+    struct bus bus;
+    struct lapic lapic;
+    struct pic pic;
+    struct pit pit;
+    struct uart com1;
+    struct debug_exit debug_exit;
+    struct post post;
+};
+
+struct vm_config {
+    const char *name;
+    const struct clock *clock;
+    struct frame_pool *frames;
+    const struct ept_config *ept;
+    struct chardev console; // what COM1 sends
+    u64 lapic_hz;
+    bool x2apic; // offered to the guest
+    bool tsc_deadline;
+};
+
+// Makes a VM without memory: devices at power-on, an empty EPT. Errors of ept_init and bus_attach.
+MUST_CHECK int vm_init(struct vm *vm, const struct vm_config *config);
+
+// Gives back all memory of the VM; its guest-physical space is empty and its EPT gone afterwards.
+void vm_destroy(struct vm *vm);
+
+// Adds RAM, mapped with all rights at once or (lazy) as it is touched. Regions are added in order
+// of guest-physical address, whole pages. E_NOMEM, E_INVAL, E_EXIST (not in order), ept_map's
+// errors.
+MUST_CHECK int vm_add_ram(struct vm *vm, struct vm_ram ram);
+
+// The same with frames of the pool, cleared, write-back. E_NOMEM.
+MUST_CHECK int vm_alloc_ram(struct vm *vm, gpa_t gpa, u64 size, bool lazy);
+
+// Tells the VM of RAM that ept_identity() has mapped already.
+MUST_CHECK int vm_note_ram(struct vm *vm, struct vm_ram ram);
+
+// The host's pointer to length bytes of guest RAM at gpa, or NULL if any of it is not RAM of this
+// VM. The only way by which anything in Corbel touches a guest's memory.
+void *vm_ptr(const struct vm *vm, gpa_t gpa, u64 length);
+
+// Maps the page of a lazy region that gpa lies in. E_NOENT if it lies in none; E_EXIST if it is
+// mapped already; E_NOMEM.
+MUST_CHECK int vm_fill(struct vm *vm, gpa_t gpa);
+
+// The region of RAM that holds gpa, or NULL.
+const struct vm_ram *vm_find_ram(const struct vm *vm, gpa_t gpa);
+
+// Ends the VM; the first reason given is kept.
+void vm_stop(struct vm *vm, enum vm_end_kind kind, const char *format, ...) PRINTF_LIKE(3, 4);
+
+// All devices to their power-on state.
+void vm_reset_devices(struct vm *vm);
+
+// A vCPU's start state, from a guest image: SDM volume 3, "Processor State After Reset" in spirit.
+struct guest_start {
+    enum image_mode mode;
+    u64 rip, rsp;
+    u64 rdi;      // struct guest_info
+    u64 cr3;      // guest-physical; 0 in real mode
+    u16 selector; // real mode: of all segments
+};
+
+// Checks an image's record: E_TRUNC if it ends too early, E_FORMAT if it is none.
+MUST_CHECK int guest_image_check(const void *image, u64 size);
+
+// Bytes of guest memory, page-aligned, that an image takes with its page tables and info page.
+u64 guest_image_footprint(const struct guest_image *record);
+
+// Puts an image into guest RAM at base (page-aligned; real mode: below 1 MiB, with footprint bytes
+// from there), builds its page tables behind it and says how to start it. All memory is reached at
+// its own address except the image's linked range, which leads to base. E_RANGE if the footprint is
+// not all RAM, and guest_image_check's errors.
+MUST_CHECK int guest_load(struct vm *vm, const void *image, u64 size, gpa_t base,
+                          const struct guest_info *info, struct guest_start *start);

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT
+// SDM volume 2, "CPUID"; what is not named in a mask is hidden.
+#include "vmx/cpuid_policy.h"
+
+#include "arch/x86_64/lib/bits.h"
+#include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/regs/cr.h"
+#include "guest/abi.h"
+
+enum leaf_kind {
+    LEAF_MASK, // the host's answer, masked
+    LEAF_SUBS, // the same for subleaves 0..last
+    LEAF_ZERO, // there, but says nothing
+};
+
+struct leaf_row {
+    u32 leaf;
+    u8 kind; // enum leaf_kind
+    u8 last; // LEAF_SUBS
+    struct cpuid_regs mask;
+};
+
+#define ALL 0xffffffffu
+
+static const struct leaf_row rows[] = {
+    {0x00,       LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                       },
+    {0x01,
+     LEAF_MASK,             0,
+     {ALL, 0x0000ff00u,
+      CPUID_1_ECX_SSE3 | CPUID_1_ECX_PCLMULQDQ | CPUID_1_ECX_SSSE3 | CPUID_1_ECX_FMA |
+          CPUID_1_ECX_CX16 | CPUID_1_ECX_PCID | CPUID_1_ECX_SSE4_1 | CPUID_1_ECX_SSE4_2 |
+          CPUID_1_ECX_MOVBE | CPUID_1_ECX_POPCNT | CPUID_1_ECX_AES | CPUID_1_ECX_XSAVE |
+          CPUID_1_ECX_AVX | CPUID_1_ECX_F16C | CPUID_1_ECX_RDRAND,
+      CPUID_1_EDX_FPU | CPUID_1_EDX_VME | CPUID_1_EDX_DE | CPUID_1_EDX_PSE | CPUID_1_EDX_TSC |
+          CPUID_1_EDX_MSR | CPUID_1_EDX_PAE | CPUID_1_EDX_MCE | CPUID_1_EDX_CX8 | CPUID_1_EDX_APIC |
+          CPUID_1_EDX_SEP | CPUID_1_EDX_MTRR | CPUID_1_EDX_PGE | CPUID_1_EDX_MCA |
+          CPUID_1_EDX_CMOV | CPUID_1_EDX_PAT | CPUID_1_EDX_PSE36 | CPUID_1_EDX_CLFSH |
+          CPUID_1_EDX_MMX | CPUID_1_EDX_FXSR | CPUID_1_EDX_SSE | CPUID_1_EDX_SSE2 |
+          CPUID_1_EDX_SS}                                                 },
+    {0x02,       LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                       },
+    {0x04,       LEAF_SUBS, 3, {0x000003ffu, ALL, ALL, ALL}               },
+    {0x05,       LEAF_ZERO, 0, {0, 0, 0, 0}                               },
+    {0x06,       LEAF_MASK, 0, {BIT32(2), 0, 0, 0}                        }, // ARAT only: no MPERF, no digital sensor
+    {0x07,
+     LEAF_SUBS,             0,
+     {0,
+      CPUID_7_EBX_FSGSBASE | CPUID_7_EBX_TSC_ADJUST | CPUID_7_EBX_BMI1 | CPUID_7_EBX_AVX2 |
+          CPUID_7_EBX_FDP_EXCPTN | CPUID_7_EBX_SMEP | CPUID_7_EBX_BMI2 | CPUID_7_EBX_ERMS |
+          CPUID_7_EBX_INVPCID | CPUID_7_EBX_FPU_CS_DS | CPUID_7_EBX_AVX512F | CPUID_7_EBX_AVX512DQ |
+          CPUID_7_EBX_RDSEED | CPUID_7_EBX_ADX | CPUID_7_EBX_SMAP | CPUID_7_EBX_CLFLUSHOPT |
+          CPUID_7_EBX_CLWB | CPUID_7_EBX_SHA | BIT32(21) /* IFMA */ | BIT32(28) /* AVX512CD */ |
+          BIT32(30) /* AVX512BW */ | BIT32(31) /* AVX512VL */,
+      CPUID_7_ECX_UMIP | CPUID_7_ECX_RDPID | BIT32(1) /* VBMI */ | BIT32(8) /* GFNI */ |
+          BIT32(9) /* VAES */ | BIT32(10) /* VPCLMULQDQ */,
+      CPUID_7_EDX_MD_CLEAR}                                               },
+    {0x09,       LEAF_ZERO, 0, {0, 0, 0, 0}                               },
+    {0x0a,       LEAF_ZERO, 0, {0, 0, 0, 0}                               },
+    {0x0b,       LEAF_ZERO, 0, {0, 0, 0, 0}                               }, // filled in: one thread
+    {0x0d,       LEAF_SUBS, 9, {ALL, ALL, ALL, ALL}                       },
+    {0x15,       LEAF_ZERO, 0, {0, 0, 0, 0}                               }, // filled in: the measured frequency
+    {0x16,       LEAF_ZERO, 0, {0, 0, 0, 0}                               },
+    {0x40000000, LEAF_ZERO, 0, {0, 0, 0, 0}                               },
+    {0x40000010, LEAF_ZERO, 0, {0, 0, 0, 0}                               },
+    {0x80000000, LEAF_MASK, 0, {ALL, 0, 0, 0}                             },
+    {0x80000001,
+     LEAF_MASK,             0,
+     {0, 0, CPUID_80000001_ECX_LAHF | CPUID_80000001_ECX_LZCNT | CPUID_80000001_ECX_PREFETCHW,
+      CPUID_80000001_EDX_SYSCALL | CPUID_80000001_EDX_NX | CPUID_80000001_EDX_PAGE1GB |
+          CPUID_80000001_EDX_RDTSCP | CPUID_80000001_EDX_LM}              },
+    {0x80000002, LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                       },
+    {0x80000003, LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                       },
+    {0x80000004, LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                       },
+    {0x80000006, LEAF_MASK, 0, {0, 0, ALL, 0}                             },
+    {0x80000007, LEAF_MASK, 0, {0, 0, 0, CPUID_80000007_EDX_INVARIANT_TSC}},
+    {0x80000008, LEAF_MASK, 0, {0xffffu, 0, 0, 0}                         },
+};
+
+static void clear_unless(u32 *reg, bool keep, u32 bits)
+{
+    if (!keep)
+        *reg &= ~bits;
+}
+
+// Feature bits that are only as good as a control, a device or another bit.
+static void tie_features(struct cpuid_entry *e, const struct cpuid_config *c)
+{
+    struct cpuid_regs *r = &e->regs;
+    bool avx = c->xcr0_allowed & XCR0_AVX;
+    bool avx512 = c->xcr0_allowed & XCR0_OPMASK;
+
+    switch (e->leaf) {
+    case 0x01:
+        r->ebx |= 1u << 16 | c->apic_id << 24; // one logical processor
+        r->ecx |= CPUID_1_ECX_HYPERVISOR;
+        r->ecx |=
+            (c->x2apic ? CPUID_1_ECX_X2APIC : 0) | (c->tsc_deadline ? CPUID_1_ECX_TSC_DEADLINE : 0);
+        clear_unless(&r->ecx, c->xcr0_allowed != 0, CPUID_1_ECX_XSAVE);
+        clear_unless(&r->ecx, avx, CPUID_1_ECX_AVX | CPUID_1_ECX_FMA | CPUID_1_ECX_F16C);
+        break;
+    case 0x07:
+        clear_unless(&r->ebx, c->invpcid, CPUID_7_EBX_INVPCID);
+        clear_unless(&r->ebx, avx, CPUID_7_EBX_AVX2);
+        clear_unless(&r->ebx, avx512,
+                     CPUID_7_EBX_AVX512F | CPUID_7_EBX_AVX512DQ | BIT32(21) | BIT32(28) |
+                         BIT32(30) | BIT32(31));
+        clear_unless(&r->ecx, avx512, BIT32(1));
+        clear_unless(&r->ecx, avx, BIT32(9) | BIT32(10));
+        clear_unless(&r->ecx, c->rdtscp, CPUID_7_ECX_RDPID);
+        break;
+    case 0x80000001:
+        clear_unless(&r->edx, c->rdtscp, CPUID_80000001_EDX_RDTSCP);
+        break;
+    default:
+        break;
+    }
+}
+
+// Leaf DH: SDM volume 1, "Enumeration of CPU Support for XSAVE Instructions and XSAVE-Supported
+// Features". EBX of subleaf 0 depends on XCR0 and is computed at each CPUID.
+static void fill_xsave(struct cpuid_entry *e, const struct cpuid_config *c)
+{
+    if (e->subleaf == 0) {
+        e->regs.eax = (u32)c->xcr0_allowed;
+        e->regs.edx = (u32)(c->xcr0_allowed >> 32);
+    } else if (e->subleaf == 1) {
+        // XSAVEOPT, XSAVEC and XGETBV with ECX=1; no supervisor state.
+        e->regs = (struct cpuid_regs){e->regs.eax & (c->xsaves ? 0xfu : 0x7u), 0, 0, 0};
+    } else if (!(c->xcr0_allowed & BIT(e->subleaf))) {
+        e->regs = (struct cpuid_regs){0, 0, 0, 0};
+    }
+}
+
+static void fill_own(struct cpuid_entry *e, const struct cpuid_config *c)
+{
+    switch (e->leaf) {
+    case 0x0d:
+        fill_xsave(e, c);
+        break;
+    case 0x15:
+        // TSC = crystal * EBX / EAX, with the LAPIC timer's clock for the crystal.
+        e->regs = (struct cpuid_regs){(u32)(c->lapic_hz / 1000), (u32)(c->tsc_hz / 1000),
+                                      (u32)c->lapic_hz, 0};
+        break;
+    case 0x16:
+        e->regs =
+            (struct cpuid_regs){(u32)(c->tsc_hz / 1000000), (u32)(c->tsc_hz / 1000000), 100, 0};
+        break;
+    case 0x40000000:
+        e->regs.eax = 0x40000010;
+        memcpy(&e->regs.ebx, CPUID_SIGNATURE, 12);
+        break;
+    case 0x40000010:
+        e->regs = (struct cpuid_regs){(u32)(c->tsc_hz / 1000), (u32)(c->lapic_hz / 1000), 0, 0};
+        break;
+    case 0x80000008:
+        e->regs.eax = (e->regs.eax & 0xff00u) | c->maxphyaddr;
+        break;
+    default:
+        tie_features(e, c);
+        break;
+    }
+}
+
+static struct cpuid_regs masked(struct cpuid_regs r, struct cpuid_regs m)
+{
+    return (struct cpuid_regs){r.eax & m.eax, r.ebx & m.ebx, r.ecx & m.ecx, r.edx & m.edx};
+}
+
+// The host has the leaf: basic and extended ranges each tell their highest.
+static bool host_has(const struct cpuid_config *c, u32 leaf)
+{
+    if (leaf >= 0x40000000 && leaf < 0x80000000)
+        return true; // Corbel's own
+    return leaf <= c->host(leaf & 0x80000000u, 0).eax;
+}
+
+void cpuid_build(struct cpuid_table *table, const struct cpuid_config *config)
+{
+    memset(table, 0, sizeof(*table));
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        const struct leaf_row *row = &rows[i];
+        // The frequency leaves are Corbel's own knowledge: there even where the host has none.
+        bool own = row->leaf == 0x15 || row->leaf == 0x16;
+        if (!own && !host_has(config, row->leaf))
+            continue;
+        if (row->leaf == 0x0d && !config->xcr0_allowed)
+            continue;
+        u32 last = row->kind == LEAF_SUBS ? row->last : 0;
+        for (u32 sub = 0; sub <= last && table->count < CPUID_ENTRIES; sub++) {
+            struct cpuid_entry *e = &table->entries[table->count++];
+            *e = (struct cpuid_entry){.leaf = row->leaf, .subleaf = sub};
+            if (row->kind != LEAF_ZERO)
+                e->regs = masked(config->host(row->leaf, sub), row->mask);
+            fill_own(e, config);
+            if (sub == 0 && row->leaf < CPUID_DIRECT)
+                table->direct[row->leaf] = (u8)table->count;
+            if (row->leaf < 0x40000000)
+                table->max_basic = row->leaf;
+            else if (row->leaf >= 0x80000000)
+                table->max_extended = row->leaf;
+        }
+    }
+    // The highest leaves are ours, not the host's: what lies above does not exist here.
+    for (u32 i = 0; i < table->count; i++) {
+        if (table->entries[i].leaf == 0)
+            table->entries[i].regs.eax = table->max_basic;
+        else if (table->entries[i].leaf == 0x80000000)
+            table->entries[i].regs.eax = table->max_extended;
+    }
+}
+
+// Bytes of the XSAVE area for the features in xcr0: the end of the highest one.
+static u32 xsave_size(const struct cpuid_table *table, u32 first, u64 xcr0)
+{
+    u32 size = 512 + 64; // legacy region and header
+    for (u32 i = first; i < table->count && table->entries[i].leaf == 0x0d; i++) {
+        const struct cpuid_entry *e = &table->entries[i];
+        if (e->subleaf >= 2 && (xcr0 & BIT(e->subleaf)) && e->regs.ebx + e->regs.eax > size)
+            size = e->regs.ebx + e->regs.eax;
+    }
+    return size;
+}
+
+// Index of the first entry of a leaf, or count.
+static u32 find_leaf(const struct cpuid_table *table, u32 leaf)
+{
+    if (leaf < CPUID_DIRECT)
+        return table->direct[leaf] ? table->direct[leaf] - 1u : table->count;
+    u32 low = 0, high = table->count;
+    while (low < high) {
+        u32 mid = (low + high) / 2;
+        if (table->entries[mid].leaf < leaf)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low < table->count && table->entries[low].leaf == leaf ? low : table->count;
+}
+
+struct cpuid_regs cpuid_lookup(const struct cpuid_table *table, u32 leaf, u32 subleaf,
+                               const struct cpuid_state *state)
+{
+    bool hypervisor = leaf >= 0x40000000 && leaf <= 0x400000ff;
+    if (!hypervisor && leaf > (leaf & 0x80000000u ? table->max_extended : table->max_basic))
+        leaf = table->max_basic;
+
+    u32 index = find_leaf(table, leaf);
+    if (index == table->count)
+        return (struct cpuid_regs){0, 0, 0, 0};
+    // Leaves without subleaves ignore ECX; those with them have at least two entries or are 07H.
+    bool has_subs = leaf == 0x04 || leaf == 0x07 || leaf == 0x0b || leaf == 0x0d;
+    if (has_subs && subleaf) {
+        if (leaf == 0x0b)
+            return (struct cpuid_regs){0, 0, subleaf & 0xff, table->entries[index].regs.edx};
+        if (index + subleaf >= table->count || index + subleaf < index ||
+            table->entries[index + subleaf].leaf != leaf)
+            return (struct cpuid_regs){0, 0, 0, 0};
+        index += subleaf;
+    }
+    struct cpuid_regs r = table->entries[index].regs;
+    if (leaf == 0x01 && (state->cr4 & CR4_OSXSAVE) && (r.ecx & CPUID_1_ECX_XSAVE))
+        r.ecx |= CPUID_1_ECX_OSXSAVE;
+    if (leaf == 0x0d && subleaf <= 1) {
+        u32 first = index - subleaf;
+        if (subleaf == 0)
+            r.ecx = xsave_size(table, first, ~0ull);
+        if (subleaf == 0 || (r.eax & BIT32(1)))
+            r.ebx = xsave_size(table, first, state->xcr0);
+    }
+    return r;
+}

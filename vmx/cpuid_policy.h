@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+// Which CPUID a guest sees: a whitelist per bit, applied once when the vCPU is made.
+#pragma once
+
+#include "arch/x86_64/lib/types.h"
+#include "arch/x86_64/regs/cpuid.h"
+
+#define CPUID_ENTRIES 64u
+#define CPUID_DIRECT  0x20u // basic leaves below this are found without a search
+
+struct cpuid_entry {
+    u32 leaf, subleaf;
+    struct cpuid_regs regs;
+};
+
+struct cpuid_table {
+    struct cpuid_entry entries[CPUID_ENTRIES]; // by leaf, then subleaf
+    u32 count;
+    u8 direct[CPUID_DIRECT]; // entry of subleaf 0 + 1; 0 = the leaf is not there
+    u32 max_basic, max_extended;
+};
+
+// What the policy depends on besides the CPU itself.
+struct cpuid_config {
+    struct cpuid_regs (*host)(u32 leaf, u32 subleaf); // the CPU's own answer
+    bool rdtscp, invpcid, xsaves;                     // the controls that make them work
+    bool x2apic, tsc_deadline;                        // what the virtual LAPIC offers
+    u64 xcr0_allowed;                                 // states Corbel switches; 0 hides XSAVE
+    u64 tsc_hz, lapic_hz;
+    u32 apic_id;
+    u8 maxphyaddr;
+};
+
+void cpuid_build(struct cpuid_table *table, const struct cpuid_config *config);
+
+// What changes with the guest's state.
+struct cpuid_state {
+    u64 cr4;
+    u64 xcr0;
+};
+
+// The answer to CPUID with this EAX and ECX, as the SDM has it: a leaf above the highest answers as
+// the highest basic one, a subleaf that is not there is all zero (but for the APIC ID in leaf BH).
+struct cpuid_regs cpuid_lookup(const struct cpuid_table *table, u32 leaf, u32 subleaf,
+                               const struct cpuid_state *state);

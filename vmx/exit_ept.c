@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT
+// EPT exits: SDM volume 3, "EPT Violations" and "EPT Misconfigurations". An address that is not RAM
+// belongs to a device or to nobody: the instruction is decoded and done by hand.
+#include "arch/x86_64/lib/err.h"
+#include "arch/x86_64/lib/string.h"
+#include "vmx/emulate.h"
+#include "vmx/vcpu_internal.h"
+#include "vmx/vmcs_access.h"
+
+// Exit qualification of an EPT violation.
+#define EPTV_READ          BIT(0)
+#define EPTV_WRITE         BIT(1)
+#define EPTV_FETCH         BIT(2)
+#define EPTV_GLA_VALID     BIT(7)
+#define EPTV_FINAL         BIT(8) // not an access to a paging-structure entry
+#define EPTV_NMI_UNBLOCKED BIT(12)
+
+struct mmio {
+    struct vcpu *vcpu;
+    struct guest_paging paging;
+    struct guest_memory memory;
+};
+
+// Within one page. The access that caused the exit has been translated by the CPU already.
+static int translate(struct mmio *m, gva_t gva, unsigned access, gpa_t *out, struct event *fault)
+{
+    const struct exit_info *exit = &m->vcpu->exit;
+    struct walk_result where;
+
+    if ((exit->qualification & EPTV_GLA_VALID) && gva.raw == exit->gla.raw) {
+        *out = exit->gpa;
+        return OK;
+    }
+    int err = guest_walk(&m->paging, &m->memory, gva, access, &where);
+    if (err == E_FAULT)
+        *fault = where.fault;
+    *out = where.gpa;
+    return err;
+}
+
+static void access_physical(struct mmio *m, gpa_t gpa, unsigned size, bool write, u64 *value)
+{
+    void *ram = vm_ptr(m->vcpu->vm, gpa, size);
+    struct io_access io = {
+        .space = IO_MEM, .size = (u8)size, .write = write, .addr = gpa.raw, .value = *value};
+
+    if (ram && write) {
+        memcpy(ram, value, size);
+    } else if (ram) {
+        *value = 0;
+        memcpy(value, ram, size);
+    } else {
+        bus_access(&m->vcpu->vm->bus, &io);
+        *value = low_bytes(io.value, size);
+    }
+}
+
+// Both pages of an access that crosses are translated before either is touched.
+static int access_linear(struct mmio *m, gva_t gva, unsigned size, unsigned access, bool write,
+                         u64 *value, struct event *fault)
+{
+    unsigned first = (unsigned)(PAGE_SIZE - (gva.raw & (PAGE_SIZE - 1)));
+    gpa_t low, high;
+
+    int err = translate(m, gva, access, &low, fault);
+    if (err || size <= first) {
+        if (err == OK)
+            access_physical(m, low, size, write, value);
+        return err;
+    }
+    err = translate(m, GVA(gva.raw + first), access, &high, fault);
+    if (err)
+        return err;
+    u64 result = 0;
+    for (unsigned i = 0; i < size; i++) {
+        gpa_t at = i < first ? GPA(low.raw + i) : GPA(high.raw + i - first);
+        u64 byte = *value >> 8 * i & 0xff;
+        access_physical(m, at, 1, write, &byte);
+        result |= byte << 8 * i;
+    }
+    *value = result;
+    return OK;
+}
+
+static int read_linear(void *ctx, gva_t gva, unsigned size, unsigned access, u64 *value,
+                       struct event *fault)
+{
+    *value = 0;
+    return access_linear(ctx, gva, size, access, false, value, fault);
+}
+
+static int write_linear(void *ctx, gva_t gva, unsigned size, u64 value, struct event *fault)
+{
+    return access_linear(ctx, gva, size, ACCESS_WRITE, true, &value, fault);
+}
+
+static void get_segment(void *ctx, enum vmcs_segment which, struct guest_segment *out)
+{
+    (void)ctx;
+    vcpu_segment(which, out);
+}
+
+static enum exit_action stop(struct vcpu *v, enum vm_end_kind kind, const char *what)
+{
+    vm_stop(v->vm, kind, "%s at guest-physical %llx", what, (unsigned long long)v->exit.gpa.raw);
+    vcpu_report(v, &v->exit);
+    return ACT_STOP;
+}
+
+// The instruction at RIP. OK, E_FAULT with *fault, or why it cannot be done.
+static int decode_at_rip(struct vcpu *v, enum guest_mode mode, struct insn *insn,
+                         struct event *fault)
+{
+    u8 bytes[INSTRUCTION_LENGTH_MAX];
+    size_t count;
+
+    int fetched = vcpu_fetch(v, bytes, &count, fault);
+    int err = insn_decode(bytes, count, code_size_of(mode, (u32)vmcs_read(VMCS_GUEST_CS_AR)), insn);
+    // Bytes that cannot be fetched matter only to an instruction that goes on into them.
+    return err == E_TRUNC && fetched ? fetched : err;
+}
+
+static enum exit_action emulate_access(struct vcpu *v)
+{
+    struct mmio m = {.vcpu = v};
+    enum guest_mode mode = vcpu_mode(v);
+    struct event fault;
+    struct insn insn;
+
+    int err = decode_at_rip(v, mode, &insn, &fault);
+    if (err == OK) {
+        u64 rflags = vmcs_read(VMCS_GUEST_RFLAGS), rsp = vmcs_read(VMCS_GUEST_RSP);
+        struct emulate_cpu cpu = {
+            .mode = mode,
+            .gpr = v->regs,
+            .rip = vmcs_read(VMCS_GUEST_RIP),
+            .rflags = rflags,
+            .ctx = &m,
+            .segment = get_segment,
+            .read = read_linear,
+            .write = write_linear,
+        };
+        v->regs[GPR_RSP] = rsp;
+        vcpu_paging(v, &m.paging);
+        vcpu_memory(v, &m.memory);
+        err = emulate(&cpu, &insn, &fault);
+        if (cpu.rflags != rflags)
+            vmcs_write(VMCS_GUEST_RFLAGS, cpu.rflags);
+        if (v->regs[GPR_RSP] != rsp)
+            vmcs_write(VMCS_GUEST_RSP, v->regs[GPR_RSP]);
+    }
+    switch (err) {
+    case OK:
+        v->exit.length = insn.length;
+        return ACT_SKIP;
+    case EMULATE_MORE:
+    case E_TIMEOUT: // page tables that kept changing: once more
+        return ACT_RESUME;
+    case E_FAULT:
+        vcpu_raise(v, fault);
+        return ACT_FAULT;
+    default:
+        return stop(v, VM_END_EMULATION, "an instruction that is not emulated");
+    }
+}
+
+enum exit_action exit_ept_violation(struct vcpu *vcpu, const struct exit_info *exit)
+{
+    u64 q = exit->qualification;
+
+    // As for exceptions: IRET had ended NMI blocking when the access failed.
+    if ((q & EPTV_NMI_UNBLOCKED) && !vcpu->vectored.valid)
+        vmcs_write(VMCS_GUEST_INTERRUPTIBILITY,
+                   vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_BY_NMI);
+    if (vm_find_ram(vcpu->vm, exit->gpa)) {
+        int err = vm_fill(vcpu->vm, exit->gpa);
+        // Mapped meanwhile with all rights: a stale translation, gone now.
+        if (err == OK || err == E_EXIST)
+            return ACT_RESUME;
+        return stop(vcpu, VM_END_EPT,
+                    err == E_NOMEM ? "no memory for a page table" : "RAM without the right used");
+    }
+    if (vcpu->vectored.valid)
+        return stop(vcpu, VM_END_EMULATION, "an event is delivered through memory that is none");
+    if ((q & EPTV_GLA_VALID) && !(q & EPTV_FINAL))
+        return stop(vcpu, VM_END_EMULATION, "page tables in memory that is none");
+    if (q & EPTV_FETCH)
+        return stop(vcpu, VM_END_EMULATION, "code in memory that is none");
+    return emulate_access(vcpu);
+}
+
+// Always a mistake of Corbel's own, never the guest's: that VM is stopped with the entries.
+enum exit_action exit_ept_misconfig(struct vcpu *vcpu, const struct exit_info *exit)
+{
+    (void)exit;
+    return stop(vcpu, VM_END_EPT, "a misconfigured EPT entry");
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: MIT
+// Port I/O: SDM volume 3, "Exit Qualification for I/O Instructions". IN and OUT go straight to the
+// bus; INS and OUTS go element by element through the guest's own segmentation and paging.
+#include "arch/x86_64/lib/err.h"
+#include "vmx/vcpu_internal.h"
+#include "vmx/vmcs_access.h"
+#include "vmx/walk.h"
+
+#define IO_IN     BIT(3)
+#define IO_STRING BIT(4)
+#define IO_REP    BIT(5)
+
+// Elements of one REP INS or OUTS before the guest is entered again, so that a count of 2^32 holds
+// neither its own interrupts nor another VM.
+#define STRING_BURST 64u
+
+static enum exit_action single(struct vcpu *v, u64 q)
+{
+    struct io_access io = {
+        .space = IO_PORT,
+        .size = (u8)((q & 7) + 1),
+        .write = !(q & IO_IN),
+        .addr = q >> 16 & 0xffff,
+    };
+    u64 *rax = &v->regs[GPR_RAX];
+
+    io.value = low_bytes(*rax, io.size);
+    bus_access(&v->vm->bus, &io);
+    if (!io.write) {
+        // A 32-bit result clears the upper half of RAX, the smaller ones keep what is above them.
+        u64 keep = io.size == 4 ? 0 : ~0ull << (io.size * 8);
+        *rax = (*rax & keep) | low_bytes(io.value, io.size);
+    }
+    return ACT_SKIP;
+}
+
+struct string_io {
+    struct vcpu *vcpu;
+    struct guest_paging paging;
+    struct guest_memory memory;
+    struct guest_segment segment;
+    enum guest_mode mode;
+    enum vmcs_segment which;
+    u64 mask; // of the address size
+    u8 size;  // bytes an element
+    u16 port;
+    bool in;
+};
+
+// Segment and address size of INS and OUTS: SDM volume 3, "Format of the VM-Exit
+// Instruction-Information Field as Used for INS and OUTS". CPUs that do not give it (VMX_BASIC[54])
+// have it taken from the prefixes.
+static int string_operand(struct vcpu *v, struct string_io *s)
+{
+    unsigned address = s->mode == GUEST_64BIT ? 2 : s->mode == GUEST_PROTECTED ? 1 : 0;
+    s->which = s->in ? SEG_ES : SEG_DS;
+    if (v->caps->io_insn_info) {
+        u32 info = (u32)vmcs_read(VMCS_EXIT_INSN_INFO);
+        address = (unsigned)bits_get(info, 9, 7);
+        if (!s->in)
+            s->which = (enum vmcs_segment)bits_get(info, 17, 15);
+    } else {
+        static const struct {
+            u8 prefix;
+            u8 segment;
+        } overrides[] = {
+            {0x26, SEG_ES},
+            {0x2e, SEG_CS},
+            {0x36, SEG_SS},
+            {0x3e, SEG_DS},
+            {0x64, SEG_FS},
+            {0x65, SEG_GS}
+        };
+        u8 bytes[INSTRUCTION_LENGTH_MAX];
+        size_t done;
+        struct event fault;
+        if (s->mode == GUEST_PROTECTED && !(vmcs_read(VMCS_GUEST_CS_AR) & AR_DB))
+            address = 0;
+        int err = vcpu_fetch(v, bytes, &done, &fault);
+        if (err && (err != E_FAULT || done < v->exit.length))
+            return err;
+        unsigned flipped = address == 1 ? 0 : 1;
+        for (size_t i = 0; i + 1 < v->exit.length && i < done; i++) {
+            if (bytes[i] == 0x67)
+                address = flipped;
+            for (unsigned k = 0; k < ARRAY_SIZE(overrides) && !s->in; k++)
+                if (bytes[i] == overrides[k].prefix)
+                    s->which = (enum vmcs_segment)overrides[k].segment;
+        }
+    }
+    s->mask = address == 0 ? 0xffff : address == 1 ? 0xffffffffu : ~0ull;
+    return OK;
+}
+
+// One element; E_FAULT leaves *fault for the guest.
+static int element(struct string_io *s, struct event *fault)
+{
+    struct vcpu *v = s->vcpu;
+    unsigned access = s->in ? ACCESS_WRITE : ACCESS_READ;
+    u64 offset = v->regs[s->in ? GPR_RDI : GPR_RSI] & s->mask;
+    struct io_access io = {.space = IO_PORT, .size = s->size, .write = !s->in, .addr = s->port};
+    u64 linear;
+    size_t done;
+
+    int err =
+        segment_linear(s->mode, s->which, &s->segment, offset, s->size, access, &linear, fault);
+    if (err)
+        return err;
+    if (s->in) {
+        // The memory is tried before the port: a byte read from a FIFO cannot be put back.
+        struct walk_result where;
+        u64 last = linear + s->size - 1;
+        err = guest_walk(&s->paging, &s->memory, GVA(linear), access, &where);
+        if (err == OK && (last ^ linear) >> PAGE_SHIFT)
+            err = guest_walk(&s->paging, &s->memory, GVA(last), access, &where);
+        if (err) {
+            *fault = where.fault;
+            return err;
+        }
+        bus_access(&v->vm->bus, &io);
+    }
+    err = walk_copy(&s->paging, &s->memory, GVA(linear), &io.value, s->size, access, &done, fault);
+    if (err == OK && !s->in)
+        bus_access(&v->vm->bus, &io);
+    return err;
+}
+
+// A register as wide as the address size; a 32-bit one clears its upper half.
+static void set_masked(u64 *reg, u64 mask, u64 value)
+{
+    *reg = mask == 0xffff ? (*reg & ~mask) | (value & mask) : value & mask;
+}
+
+static enum exit_action string(struct vcpu *v, u64 q)
+{
+    struct string_io s = {
+        .vcpu = v,
+        .mode = vcpu_mode(v),
+        .size = (u8)((q & 7) + 1),
+        .port = (u16)(q >> 16),
+        .in = q & IO_IN,
+    };
+    bool rep = q & IO_REP;
+    struct event fault = {0};
+
+    int err = string_operand(v, &s);
+    vcpu_paging(v, &s.paging);
+    vcpu_memory(v, &s.memory);
+    vcpu_segment(s.which, &s.segment);
+    u64 step = vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_DF ? ~(u64)s.size + 1 : s.size;
+    u64 *index = &v->regs[s.in ? GPR_RDI : GPR_RSI];
+    u64 *count = &v->regs[GPR_RCX];
+    for (unsigned n = 0; err == OK && n < STRING_BURST; n++) {
+        if (rep && (*count & s.mask) == 0)
+            return ACT_SKIP;
+        err = element(&s, &fault);
+        if (err)
+            break;
+        set_masked(index, s.mask, *index + step);
+        if (!rep)
+            return ACT_SKIP;
+        set_masked(count, s.mask, *count - 1);
+    }
+    if (err == OK)
+        return (*count & s.mask) == 0 ? ACT_SKIP : ACT_RESUME;
+    if (err == E_FAULT) {
+        vcpu_raise(v, fault);
+        return ACT_FAULT;
+    }
+    if (err == E_TIMEOUT)
+        return ACT_RESUME;
+    vm_stop(v->vm, VM_END_EMULATION, "%s at port %xH: its memory is not RAM", s.in ? "INS" : "OUTS",
+            s.port);
+    vcpu_report(v, &v->exit);
+    return ACT_STOP;
+}
+
+enum exit_action exit_io(struct vcpu *vcpu, const struct exit_info *exit)
+{
+    if (likely(!(exit->qualification & IO_STRING)))
+        return single(vcpu, exit->qualification);
+    return string(vcpu, exit->qualification);
+}

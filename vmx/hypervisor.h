@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: MIT
+// What Corbel holds of the machine once it is up, and a VM with its one vCPU made from it.
+#pragma once
+
+#include "ept/mtrr.h"
+#include "vmx/vcpu.h"
+
+struct hypervisor {
+    struct vmx_probe probe;
+    struct vmx_caps caps; // less what without= takes away
+    struct vmx_verdict verdict;
+    struct frame_pool host;             // Corbel's own memory
+    struct frame_pool guest;            // all that guests may have
+    struct mem_range own[2];            // the image and the host pool: no guest ever reaches them
+    struct mem_range ram[FRAME_RANGES]; // the guest pool's ranges
+    unsigned nram;
+    struct mtrr_state mtrr;
+    bool no_large_exec; // iTLB multihit: see ept_config
+};
+
+// A VM and its vCPU, in frames of the host pool.
+struct cell {
+    struct vm vm;
+    struct vcpu vcpu;
+    struct hypervisor *hv;
+};
+
+// LAPIC timer input clock of every guest: 1 GHz, a tick a nanosecond.
+#define GUEST_LAPIC_HZ 1000000000ull
+
+struct cell_config {
+    const char *name;
+    struct chardev console; // COM1's output
+    bool no_x2apic;
+};
+
+// Makes a VM without memory. E_NOMEM, and what vm_init and vcpu_init say (logged). The CPU is in
+// VMX operation.
+MUST_CHECK int cell_create(struct hypervisor *hv, const struct cell_config *config,
+                           struct cell **out);
+
+// Gives everything back.
+void cell_destroy(struct cell *cell);
+
+// Maps all of the guest pool at its own addresses, with the MTRRs' types, and checks that nothing
+// of Corbel can be reached. E_EXIST if something can (logged with the leaf).
+MUST_CHECK int cell_map_identity(struct cell *cell);
+
+// What a guest program is told: clocks and features.
+void cell_guest_info(const struct cell *cell, struct guest_info *info);

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: MIT
+// A virtual CPU and the way of an exit: vcpu_run() enters the guest, exit_dispatch() answers what
+// brought it out.
+#pragma once
+
+#include "guest/vm.h"
+#include "vmx/caps.h"
+#include "vmx/cpuid_policy.h"
+#include "vmx/events.h"
+
+// General registers by their encoding in instructions.
+enum gpr {
+    GPR_RAX,
+    GPR_RCX,
+    GPR_RDX,
+    GPR_RBX,
+    GPR_RSP,
+    GPR_RBP,
+    GPR_RSI,
+    GPR_RDI,
+    GPR_R8,
+    GPR_R9,
+    GPR_R10,
+    GPR_R11,
+    GPR_R12,
+    GPR_R13,
+    GPR_R14,
+    GPR_R15,
+    GPR_COUNT
+};
+
+#define EXIT(number, name, text, handler, needs) REASON_##name = (number),
+enum exit_reason {
+#include "vmx/exit_reasons.def"
+    REASON_COUNT
+};
+#undef EXIT
+
+// Which exit fields the run loop reads for a reason; the others hold what an earlier exit left.
+enum exit_needs {
+    NEED_Q = 1u << 0, // exit qualification
+    NEED_L = 1u << 1, // instruction length
+    NEED_I = 1u << 2, // interruption information and error code
+    NEED_V = 1u << 3, // IDT-vectoring information and error code
+    NEED_A = 1u << 4, // guest-physical and guest-linear address
+    NEED_N = 1u << 5, // instruction information
+};
+
+struct exit_info {
+    u32 reason; // basic, bits 15:0
+    u32 length; // bytes
+    u64 qualification;
+    gpa_t gpa;
+    gva_t gla;
+    u32 intr_info, intr_error;
+    u32 insn_info;
+};
+
+// What a handler wants done next; the run loop does it, and it alone moves RIP.
+enum exit_action {
+    ACT_RESUME, // the same instruction again, or the state is as it should be
+    ACT_SKIP,   // the instruction is done
+    ACT_FAULT,  // vcpu->exception is to be delivered; RIP stays
+    ACT_IDLE,   // the instruction is done and the vCPU waits for an event
+    ACT_STOP,   // vm_stop has been called
+};
+
+struct vcpu;
+typedef enum exit_action (*exit_handler)(struct vcpu *vcpu, const struct exit_info *exit);
+
+struct exit_row {
+    const char *name;
+    exit_handler handler; // NULL: the VM is stopped with a report
+    u32 needs;            // enum exit_needs
+};
+
+extern const struct exit_row exit_table[REASON_COUNT];
+
+// "CPUID", ... or "unknown reason".
+const char *exit_reason_name(u32 reason);
+
+// MSRs of the guest that exits do not switch: loaded while the vCPU is current.
+enum switched_msr {
+    SWITCHED_STAR,
+    SWITCHED_LSTAR,
+    SWITCHED_CSTAR,
+    SWITCHED_FMASK,
+    SWITCHED_KERNEL_GS_BASE,
+    SWITCHED_TSC_AUX,
+    SWITCHED_COUNT
+};
+
+struct vcpu {
+    // What enter.asm touches comes first.
+    u64 regs[GPR_COUNT]; // RSP is in the VMCS
+    u64 host_rsp;        // what the VMCS has as host RSP
+    u32 launched;
+
+    u32 halted; // in HLT
+    struct vm *vm;
+    const struct vmx_caps *caps;
+    struct exit_info exit;
+
+    struct event vectored;  // cut short by the last exit
+    struct event exception; // raised by a handler
+    bool nmi;               // waits
+    bool nmi_blocked;       // inject_decision.nmi_blocked of the last decision
+    s32 held;               // inject_decision.held of the last decision
+    u32 proc_ctls;          // as in the VMCS
+    u64 tsc_offset;         // guest TSC = host TSC + this
+
+    bool has_preemption_timer, has_virtual_nmis, has_ack_on_exit, unrestricted;
+    u64 preemption_ticks; // per count of the preemption timer, minus 1
+    hpa_t vmcs, io_bitmap_a, io_bitmap_b, msr_bitmap;
+    u16 vpid;
+    bool loaded; // this VMCS is current on this CPU
+
+    u64 cr0_mask, cr4_mask; // bits the guest does not own
+    u64 cr4_allowed;        // bits the guest's CPUID has
+    u64 mtrr_def_type;
+    u32 unknown_msrs; // accesses that were #GP
+    u64 tsc_adjust, misc_enable;
+    u64 xcr0, xcr0_allowed;
+    u64 pdptes[4]; // for a walk of PAE paging
+    struct cpuid_table cpuid;
+
+    // What exits do not switch, valid while the vCPU is not loaded.
+    u64 cr2;
+    u64 switched[SWITCHED_COUNT];
+    hpa_t fpu; // FXSAVE or XSAVE area, a page
+
+    u64 exits[REASON_COUNT]; // how often each reason came
+    // For self-tests: sees each exit before the table and may answer it instead (return true).
+    bool (*hook)(struct vcpu *vcpu, const struct exit_info *exit, enum exit_action *action);
+    void *hook_ctx;
+};
+
+// Makes a vCPU for vm with its VMCS and bitmaps from frames; the CPU must be in VMX operation.
+// E_NOMEM, or E_UNSUPP if a control is missing (logged by name).
+MUST_CHECK int vcpu_init(struct vcpu *vcpu, struct vm *vm, const struct vmx_caps *caps,
+                         struct frame_pool *frames);
+void vcpu_destroy(struct vcpu *vcpu, struct frame_pool *frames);
+
+// Sets the state a guest starts in: all registers, control registers, segments. E_UNSUPP if the
+// mode needs unrestricted guest and the CPU has none.
+MUST_CHECK int vcpu_start(struct vcpu *vcpu, const struct guest_start *start);
+
+// Runs the guest until its VM ends; why is in vm->end.
+void vcpu_run(struct vcpu *vcpu);
+
+// Makes the vCPU's VMCS current and loads what exits do not switch; vcpu_put is the reverse.
+// vcpu_run does both; tests that look into a VMCS call them.
+void vcpu_load(struct vcpu *vcpu);
+void vcpu_put(struct vcpu *vcpu);
+
+// Raises an exception in the guest, for the next entry. A second one on top of the first, or on top
+// of an event that the exit cut short, is combined when it is injected.
+void vcpu_raise(struct vcpu *vcpu, struct event event);
+
+// An NMI for the guest.
+void vcpu_nmi(struct vcpu *vcpu);
+
+// Answers the exit in vcpu->exit: the table's handler, then what it asks for.
+void exit_dispatch(struct vcpu *vcpu);
+
+// Prints all there is to know about the state the guest is in: reason, qualification, registers,
+// code bytes, EPT walk.
+void vcpu_report(struct vcpu *vcpu, const struct exit_info *exit);

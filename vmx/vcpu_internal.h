@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT
+// What the files of the run loop and the exit handlers share.
+#pragma once
+
+#include "vmx/vcpu.h"
+#include "vmx/walk.h"
+
+// Decides what is injected with the next entry and writes it to the VMCS; takes the vCPU out of HLT
+// if an event wakes it. Clears VM_ATTENTION_EVENT.
+void vcpu_inject(struct vcpu *vcpu);
+
+// Which MSRs the guest reads and writes without an exit: SDM volume 3, "MSR-Bitmap Address".
+void msr_bitmap_init(struct vcpu *vcpu);
+
+// x87, SSE and extended state as after reset.
+void vcpu_reset_fpu(struct vcpu *vcpu);
+
+// XCR0 of the guest, which is the CPU's own while the vCPU is loaded. The value has been checked.
+void vcpu_set_xcr0(struct vcpu *vcpu, u64 value);
+
+// CR2 of the guest, likewise.
+void vcpu_set_cr2(struct vcpu *vcpu, u64 value);
+
+// Sets bits in the guest's DR6, which is the CPU's own while the vCPU is loaded.
+void vcpu_merge_dr6(struct vcpu *vcpu, u64 bits);
+
+// The guest's IA32_TSC_AUX.
+u64 vcpu_tsc_aux(const struct vcpu *vcpu);
+
+// The CPU's TSC, ticks.
+u64 vcpu_host_tsc(void);
+
+// An external interrupt that an exit reported is the host's: runs its handler.
+void vcpu_host_interrupt(struct vcpu *vcpu, const struct exit_info *exit);
+
+// An NMI or machine check that an exit reported is the host's.
+void vcpu_host_nmi(void);
+void vcpu_host_machine_check(void);
+
+// The guest's memory and paging for instruction fetch and string I/O, filled from the VMCS.
+void vcpu_paging(struct vcpu *vcpu, struct guest_paging *out);
+void vcpu_memory(struct vcpu *vcpu, struct guest_memory *out);
+void vcpu_segment(u32 which, struct guest_segment *out);
+enum guest_mode vcpu_mode(const struct vcpu *vcpu);
+
+// The INSTRUCTION_LENGTH_MAX bytes at RIP; *done are in buf even if the rest faults. As
+// walk_fetch().
+int vcpu_fetch(struct vcpu *vcpu, u8 *buf, size_t *done, struct event *fault);
+
+// The sum of all things that keep a guest from the events it waits for, after RIP has moved past an
+// instruction: STI and MOV SS blocking end, a single step is due. SDM volume 3, "Interruptibility
+// State" and "Debug Exceptions".
+void vcpu_skip(struct vcpu *vcpu, u32 length);
+
+// RSP included.
+u64 vcpu_read_gpr(const struct vcpu *vcpu, unsigned reg);
+void vcpu_write_gpr(struct vcpu *vcpu, unsigned reg, u64 value);
+
+// CR0 and CR4 as the guest sees them.
+u64 vcpu_guest_cr0(const struct vcpu *vcpu);
+u64 vcpu_guest_cr4(const struct vcpu *vcpu);
+
+// What the VMCS's guest CR4 is for the value a guest wants: with what VMX operation demands.
+u64 vmx_cr4_real(const struct vcpu *vcpu, u64 value);
+
+// #GP(0), #UD.
+enum exit_action raise_gp(struct vcpu *vcpu);
+enum exit_action raise_ud(struct vcpu *vcpu);
+
+// Every handler named in exit_reasons.def.
+enum exit_action exit_exception(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_external_interrupt(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_triple_fault(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_interrupt_window(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_nmi_window(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_cpuid(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_undefined(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_hlt(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_invd(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_rdpmc(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_rdtsc(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_rdtscp(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_vmcall(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_cr_access(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_io(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_rdmsr(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_wrmsr(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_ept_violation(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_ept_misconfig(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_preemption_timer(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_wbinvd(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_xsetbv(struct vcpu *vcpu, const struct exit_info *exit);

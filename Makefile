@@ -54,6 +54,7 @@ KLDFLAGS := -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=0
 
 KOBJ := $(KERNEL_C:%.c=$O/k/%.o) $(KERNEL_ASM:%.asm=$O/k/%.asm.o)
 include tools/font.mk
+include tools/guest.mk
 
 .PHONY: kernel iso clean
 kernel: $O/corbel.elf ## build the kernel, build/corbel.elf
@@ -67,7 +68,7 @@ $O/k/%.o: %.c Makefile tools/hardware-files.mk | $O/.packages-build
 $O/k/%.asm.o: %.asm $O/k/asm-offsets.inc | $O/.packages-build
 	@mkdir -p $(@D)
 	$(call say,NASM,$<)
-	$Q$(NASM) -f elf64 -g -F dwarf -w+all -Werror -I$O/k/ -I./ -MD $(@:.o=.d) $< -o $@
+	$Q$(NASM) -f elf64 -g -F dwarf -w+all -Werror -I$O/k/ -I$O/g/ -I./ -MD $(@:.o=.d) $< -o $@
 
 # Structure offsets for assembly: compiled, never typed.
 $O/k/asm-offsets.inc: vmx/asm-offsets.c.in Makefile | $O/.packages-build

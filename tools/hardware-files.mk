@@ -14,4 +14,10 @@ HW_C := \
 	arch/x86_64/timer.c \
 	arch/x86_64/traps.c \
 	arch/x86_64/tsc.c \
-	boot/main.c
+	boot/machine.c \
+	boot/main.c \
+	boot/run.c \
+	boot/tiny.c \
+	vmx/cell.c \
+	vmx/vcpu.c \
+	vmx/vmx_host.c

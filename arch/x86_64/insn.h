@@ -397,3 +397,14 @@ static inline void xrstor(const void *area, u64 states)
                      : "r"(area), "a"((u32)states), "d"((u32)(states >> 32))
                      : "memory");
 }
+
+static inline void raise_machine_check(void)
+{
+    __asm__ volatile("int $18" : : : "memory");
+}
+
+// Lets pending interrupts in: STI's shadow covers the NOP, so they come between it and CLI.
+static inline void sti_nop_cli(void)
+{
+    __asm__ volatile("sti; nop; nop; cli" : : : "memory");
+}

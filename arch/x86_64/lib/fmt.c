@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: MIT
+#include <limits.h>
+
 #include "arch/x86_64/lib/fmt.h"
 
 #include "arch/x86_64/lib/string.h"

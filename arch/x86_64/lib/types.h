@@ -2,7 +2,6 @@
 // The integer types, the one-field address types and the few macros everything else uses.
 #pragma once
 
-#include <limits.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT
+// Bringing up the machine, step by step, as kmain lists it.
+#pragma once
+
+#include "boot/cmdline.h"
+#include "boot/mbi.h"
+#include "vmx/hypervisor.h"
+
+#define CORBEL_VERSION "0.1"
+
+// The one there is. Passed on as a pointer; only self-tests, which nobody calls with one, name it.
+extern struct hypervisor hypervisor;
+
+// Orders the memory map, takes Corbel's own pool out of it, makes both frame pools and switches to
+// the final page tables. mbi is the boot information's host-physical address. Logs what is wrong.
+int machine_memory(const struct boot_info *info, u64 mbi, struct hypervisor *hv);
+
+// Starts the console with what the options allow; the screen only once memory is up, since its
+// framebuffer needs mapping.
+void machine_console(const struct boot_info *info, const struct options *options, bool screen);
+
+// Logs what the machine is: CPU and memory.
+void machine_describe(const struct boot_info *info, const struct hypervisor *hv);
+
+// ACPI tables, TSC frequency, local APIC and timer.
+int machine_time(const struct boot_info *info);
+
+// Probes VMX, judges it, reads the MTRRs. The verdict is in hv.
+void machine_vmx(const struct options *options, struct hypervisor *hv);

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: MIT
+#include "boot/run.h"
+
+#include "arch/x86_64/console.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/lib/err.h"
+#include "arch/x86_64/lib/log.h"
+#include "arch/x86_64/lib/selftest.h"
+#include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/power.h"
+#include "boot/tiny.h"
+#include "vmx/vmx_host.h"
+
+extern const struct selftest selftests_start[], selftests_end[];
+
+static void say(void *ctx, const char *text)
+{
+    (void)ctx;
+    log_info("%s", text);
+}
+
+static int refuse(const struct hypervisor *hv)
+{
+    log_error("cannot run guests here: %s", hv->verdict.why);
+    log_error("what to do: %s", hv->verdict.advice);
+    return STATUS_NO_GUESTS;
+}
+
+static int run_caps(const struct hypervisor *hv)
+{
+    vmx_caps_report(&hv->probe, &hv->caps, &hv->verdict, say, NULL);
+    return vmx_verdict_ok(&hv->verdict) ? STATUS_OK : STATUS_NO_GUESTS;
+}
+
+// ---- self-tests -------------------------------------------------------------------------------
+
+static u32 needs_met(struct hypervisor *hv)
+{
+    u32 have = NEEDS_NOTHING;
+    if (!vmx_verdict_ok(&hv->verdict))
+        return have;
+    have |= NEEDS_VMX | NEEDS_X2APIC;
+    if (hv->caps.ctl[CTL_PROC2].may & PROC2_UNRESTRICTED)
+        have |= NEEDS_UNRESTRICTED;
+    if (hv->caps.ctl[CTL_PIN].may & PIN_PREEMPTION_TIMER)
+        have |= NEEDS_PREEMPTION;
+    return have;
+}
+
+static int run_selftests(const struct options *options, struct hypervisor *hv)
+{
+    u32 have = needs_met(hv);
+    if (!(have & NEEDS_VMX))
+        log_warn("tests that need VT-x are skipped: %s", hv->verdict.why);
+    struct selftest_result result =
+        selftest_run(selftests_start, selftests_end, options->test[0] ? options->test : NULL, have);
+    if (result.passed + result.failed + result.skipped == 0) {
+        log_error("test=%s: no self-test has that name", options->test);
+        return STATUS_BAD_BOOT;
+    }
+    return result.failed ? STATUS_FAILED : STATUS_OK;
+}
+
+// ---- the run ----------------------------------------------------------------------------------
+
+int run_mode(const struct options *options, const struct boot_info *info, struct hypervisor *hv)
+{
+    if (options->run == RUN_CAPS)
+        return run_caps(hv);
+    bool ready = vmx_verdict_ok(&hv->verdict);
+    if (!ready && options->run != RUN_SELFTEST)
+        return refuse(hv);
+    if (ready && vmx_enable(&hv->caps, &hv->host) != OK)
+        return STATUS_NO_GUESTS;
+
+    switch (options->run) {
+    case RUN_SELFTEST:
+        return run_selftests(options, hv);
+    default:
+        return info->nmodules ? tiny_run_modules(hv, info) : tiny_run(hv);
+    }
+}
+
+// Where no end= says otherwise: an emulator's exit where one is recognised, else the result stays
+// on the screen.
+static enum end_how end_of(const struct options *options)
+{
+    if (!options->end_auto)
+        return options->end;
+    if (inb(0xe9) == 0xe9) // Bochs
+        return END_EMULATOR;
+    struct cpuid_regs r = cpuid(1, 0);
+    if (!(r.ecx & CPUID_1_ECX_HYPERVISOR))
+        return END_HALT;
+    r = cpuid(0x40000000, 0);
+    char signature[12];
+    memcpy(signature, &r.ebx, 4);
+    memcpy(signature + 4, &r.ecx, 4);
+    memcpy(signature + 8, &r.edx, 4);
+    bool qemu = !memcmp(signature, "TCGTCGTCGTCG", 12) || !memcmp(signature, "KVMKVMKVM", 9);
+    return qemu ? END_EMULATOR : END_HALT;
+}
+
+void run_end(const struct options *options, int status)
+{
+    // An INIT is blocked in VMX operation: no reset works before VMXOFF.
+    vmx_disable(NULL);
+    log_info("corbel: done: status %d", status);
+    console_flush();
+    machine_end(end_of(options), status);
+}

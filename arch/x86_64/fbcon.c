@@ -77,7 +77,7 @@ typedef u16 pixel16 ALIGNED(1);
 typedef u32 pixel32 ALIGNED(1);
 
 // Volatile, so that each pixel is written as one access and none is read.
-static volatile u8 *put_pixel(volatile u8 *at, u32 bytes, u32 value)
+static inline void put_pixel(volatile u8 *at, u32 bytes, u32 value)
 {
     switch (bytes) {
     case 4:
@@ -92,16 +92,17 @@ static volatile u8 *put_pixel(volatile u8 *at, u32 bytes, u32 value)
         *(volatile pixel16 *)at = (u16)value;
         break;
     }
-    return at + bytes;
 }
 
-// One line of pixels of a character.
-static void draw_line(const struct fbcon *fb, volatile u8 *at, u8 bits)
+// One line of pixels of a character. bytes is a constant in each of the calls below, so that no
+// pixel asks for the format again.
+static inline void draw_line(const struct fbcon *fb, volatile u8 *at, u8 bits, u32 bytes)
 {
-    for (u32 x = 0; x < FONT_WIDTH; x++, bits = (u8)(bits << 1)) {
-        u32 value = bits & 0x80 ? fb->ink : fb->paper;
-        for (u32 i = 0; i < fb->scale; i++)
-            at = put_pixel(at, fb->bytes, value);
+    const u32 ink = fb->ink, paper = fb->paper, scale = fb->scale;
+    for (u32 mask = 0x80; mask; mask >>= 1) {
+        u32 value = bits & mask ? ink : paper;
+        for (u32 i = 0; i < scale; i++, at += bytes)
+            put_pixel(at, bytes, value);
     }
 }
 
@@ -113,6 +114,13 @@ void fbcon_draw(void *screen, u32 column, u32 row, u8 character)
     const u8 *glyph = font[character - FONT_FIRST];
     volatile u8 *at = fb->memory + (size_t)row * FONT_HEIGHT * fb->scale * fb->pitch +
                       (size_t)column * FONT_WIDTH * fb->scale * fb->bytes;
-    for (u32 y = 0; y < FONT_HEIGHT * fb->scale; y++, at += fb->pitch)
-        draw_line(fb, at, glyph[y / fb->scale]);
+    for (u32 y = 0; y < FONT_HEIGHT * fb->scale; y++, at += fb->pitch) {
+        u8 bits = glyph[y / fb->scale];
+        if (fb->bytes == 4)
+            draw_line(fb, at, bits, 4);
+        else if (fb->bytes == 3)
+            draw_line(fb, at, bits, 3);
+        else
+            draw_line(fb, at, bits, 2);
+    }
 }

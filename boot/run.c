@@ -3,11 +3,13 @@
 
 #include "arch/x86_64/console.h"
 #include "arch/x86_64/insn.h"
+#include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/log.h"
 #include "arch/x86_64/lib/selftest.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/power.h"
+#include "boot/lab.h"
 #include "boot/tiny.h"
 #include "vmx/vmx_host.h"
 
@@ -52,8 +54,12 @@ static int run_selftests(const struct options *options, struct hypervisor *hv)
     u32 have = needs_met(hv);
     if (!(have & NEEDS_VMX))
         log_warn("tests that need VT-x are skipped: %s", hv->verdict.why);
+    const struct selftest_set sets[] = {
+        {selftests_start, selftests_end},
+        lab_guest_tests()
+    };
     struct selftest_result result =
-        selftest_run(selftests_start, selftests_end, options->test[0] ? options->test : NULL, have);
+        selftest_run(sets, ARRAY_SIZE(sets), options->test[0] ? options->test : NULL, have);
     if (result.passed + result.failed + result.skipped == 0) {
         log_error("test=%s: no self-test has that name", options->test);
         return STATUS_BAD_BOOT;

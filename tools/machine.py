@@ -78,8 +78,9 @@ pci: enabled=1, chipset=i440fx, slot1=pcivga
 vga: extension=vbe"""
     # The debugger prints on standard output too. Its words end and begin with these lines.
     PREFACE_END = re.compile(rb"^Time breakpoint inserted\. Delta = \d+$")
-    EPILOGUE = re.compile(rb"^(.*?)(\(\d+\) Caught time breakpoint|Next at t=\d+"
-                          rb"|\(\d+\)\.\[\d+\] \[0x.*)$")
+    EPILOGUE = re.compile(rb"^(.*?)(\(\d+\) Caught time breakpoint|Next at t=\d+)$")
+    # Where a CPU shut down. It ends the run if it is the machine's own; a guest's goes on in Corbel.
+    SHUTDOWN = re.compile(rb"^(.*?)(\(\d+\)\.\[\d+\] \[0x.*)$")
 
     def __init__(self, spec):
         if spec.media == "usb":
@@ -88,6 +89,7 @@ vga: extension=vbe"""
             raise MachineError("Bochs has at most 2048 MiB of memory")
         self.spec = spec
         self.epilogue = None
+        self.shutdown = b""
         self.preface = True
 
     def command(self):
@@ -114,6 +116,10 @@ vga: extension=vbe"""
             self.preface = not self.PREFACE_END.match(line.rstrip(b"\n"))
             return b""
         if self.epilogue is None:
+            match = self.SHUTDOWN.match(line.rstrip(b"\n"))
+            if match:
+                self.shutdown = match.group(2) + b"\n"
+                return match.group(1)
             match = self.EPILOGUE.match(line.rstrip(b"\n"))
             if not match:
                 return line
@@ -132,7 +138,7 @@ vga: extension=vbe"""
         return int(match.group(1)) if match else None
 
     def ending(self, returncode, stderr):
-        epilogue = (self.epilogue or b"").decode(errors="replace")
+        epilogue = (self.epilogue or self.shutdown).decode(errors="replace")
         where = re.search(r"Next at t=(\d+)|\.\[(\d+)\] \[0x", epilogue)
         ticks = int(where.group(1) or where.group(2)) if where else None
         last_words = re.search(r"Bochs is exiting with the following message:\n(.*)", stderr)

@@ -9,12 +9,23 @@
 struct guest_test {
     char name[48]; // "area.what_it_shows"
     u64 run;       // void (*)(void)
+    u64 flags;     // enum guest_test_flags
 };
 
-#define GUEST_TEST(area, title)                                                                    \
+enum guest_test_flags {
+    GUEST_TEST_PART = 1u << 0,  // half of a test of Corbel's, which runs it by name: not by itself
+    GUEST_TEST_XAPIC = 1u << 1, // the guest is offered no x2APIC
+};
+
+#define GUEST_TEST(area, title) GUEST_TEST_WITH(area, title, 0)
+
+// The guest's half of a test in tests/kernel, which finds it by name.
+#define GUEST_PART(area, title) GUEST_TEST_WITH(area, title, GUEST_TEST_PART)
+
+#define GUEST_TEST_WITH(area, title, flags)                                                        \
     static void guest_test_##area##_##title(void);                                                 \
     static const struct guest_test guest_row_##area##_##title SECTION(".guest_tests")              \
-        ALIGNED(8) = {#area "." #title, (u64)guest_test_##area##_##title};                         \
+        ALIGNED(8) = {#area "." #title, (u64)guest_test_##area##_##title, (flags)};                \
     static void guest_test_##area##_##title(void)
 
 // Ends the test as failed with this text (what it wrote to COM1) unless cond holds.

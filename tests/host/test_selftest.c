@@ -75,7 +75,8 @@ static void skips_then_fails(struct selftest_ctx *t)
     selftest_skip(t, "too late");
 }
 
-#define RUN(tests, glob, have) selftest_run(tests, tests + ARRAY_SIZE(tests), glob, have)
+#define RUN(tests, glob, have)                                                                     \
+    selftest_run(&(struct selftest_set){tests, tests + ARRAY_SIZE(tests)}, 1, glob, have)
 
 static void expect_counts(struct selftest_result r, u32 passed, u32 failed, u32 skipped)
 {
@@ -171,7 +172,7 @@ static void a_long_text_is_cut(void **state)
 static void no_tests_is_no_failure(void **state)
 {
     (void)state;
-    expect_counts(selftest_run(NULL, NULL, NULL, 0), 0, 0, 0);
+    expect_counts(selftest_run(NULL, 0, NULL, 0), 0, 0, 0);
     assert_string_equal(output, "0 passed, 0 failed, 0 skipped\n");
 }
 

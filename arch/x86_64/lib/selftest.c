@@ -57,7 +57,7 @@ static void put(const char *format, ...)
 
 static void run_one(const struct selftest *test, u32 have, struct selftest_result *result)
 {
-    struct selftest_ctx t = {.name = test->name};
+    struct selftest_ctx t = {.name = test->name, .arg = test->arg};
     u32 missing = test->needs & ~have;
     if (missing)
         selftest_skip(&t, "needs %s", need_name(missing & -missing));
@@ -75,13 +75,14 @@ static void run_one(const struct selftest *test, u32 have, struct selftest_resul
     }
 }
 
-struct selftest_result selftest_run(const struct selftest *first, const struct selftest *last,
+struct selftest_result selftest_run(const struct selftest_set *sets, unsigned nsets,
                                     const char *glob, u32 have)
 {
     struct selftest_result result = {0};
-    for (const struct selftest *test = first; test < last; test++)
-        if (!glob || str_glob(glob, test->name))
-            run_one(test, have, &result);
+    for (unsigned i = 0; i < nsets; i++)
+        for (const struct selftest *test = sets[i].first; test < sets[i].last; test++)
+            if (!glob || str_glob(glob, test->name))
+                run_one(test, have, &result);
     put("%u passed, %u failed, %u skipped\n", result.passed, result.failed, result.skipped);
     return result;
 }

@@ -15,6 +15,7 @@ enum selftest_needs {
 
 struct selftest_ctx {
     const char *name;
+    u32 arg;
     bool failed;
     bool skipped;
     char why[120]; // the first failure's or the skip's text
@@ -24,13 +25,14 @@ struct selftest {
     const char *name; // "area.what_it_shows"
     void (*run)(struct selftest_ctx *t);
     u32 needs; // enum selftest_needs
+    u32 arg;   // for run(), as t->arg
 };
 
 // SELFTEST(area, what_it_shows, needs) { ... uses t ... }
 #define SELFTEST(area, title, need)                                                                \
     static void selftest_##area##_##title(struct selftest_ctx *t);                                 \
     static const struct selftest selftest_row_##area##_##title SECTION(".selftests")               \
-        ALIGNED(8) = {#area "." #title, selftest_##area##_##title, (need)};                        \
+        ALIGNED(8) = {#area "." #title, selftest_##area##_##title, (need), 0};                     \
     static void selftest_##area##_##title(struct selftest_ctx *t)
 
 // Records a failure with its text; the first one is kept.
@@ -59,8 +61,13 @@ struct selftest_result {
     u32 passed, failed, skipped;
 };
 
-// Runs every test of [first, last) whose name matches glob (NULL: all), in order, printing PASS,
-// FAIL or SKIP with its name for each and "N passed, N failed, N skipped" last. have is the set of
-// needs this machine meets; lacking names what a missing need is, for the SKIP line.
-struct selftest_result selftest_run(const struct selftest *first, const struct selftest *last,
+// Tests that lie one after the other.
+struct selftest_set {
+    const struct selftest *first, *last; // [first, last)
+};
+
+// Runs every test of the sets whose name matches glob (NULL: all), in order, printing PASS, FAIL or
+// SKIP with its name for each and "N passed, N failed, N skipped" last. have is the set of needs
+// this machine meets.
+struct selftest_result selftest_run(const struct selftest_set *sets, unsigned nsets,
                                     const char *glob, u32 have);

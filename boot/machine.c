@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "boot/machine.h"
 
+#include "arch/x86_64/acpi.h"
 #include "arch/x86_64/console.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/host_lapic.h"
@@ -25,6 +26,7 @@
 #define POOL_SHARE 16384u
 
 static struct memmap memmap; // large, so not on the stack
+static u64 ebda;             // host-physical, 0 where there is none
 
 // ---- memory -----------------------------------------------------------------------------------
 
@@ -32,8 +34,8 @@ static u64 read_ebda(void)
 {
     // The BIOS data area holds the segment of the extended one; UEFI machines have neither.
     const u16 *segment = phys_ptr(HPA(0x40e));
-    u64 ebda = (u64)*segment << 4;
-    return ebda >= 0x80000 && ebda < 0xa0000 ? ebda : 0;
+    u64 at = (u64)*segment << 4;
+    return at >= 0x80000 && at < 0xa0000 ? at : 0;
 }
 
 // A pool whose bitmap lies at the start of one of its own ranges.
@@ -65,14 +67,19 @@ static int make_pools(struct hypervisor *hv, struct mem_range pool)
     return make_pool(&hv->guest, hv->ram, hv->nram, phys_ptr(storage));
 }
 
-// All that phys_ptr must reach: RAM of any kind. ACPI's tables lie in what is called reclaimable or
-// NVS.
+// RAM of any kind: ACPI's tables lie in what is called reclaimable or NVS.
+static bool is_ram(const struct mem_entry *e)
+{
+    return e->type == MEM_USABLE || e->type == MEM_ACPI_RECLAIM || e->type == MEM_NVS;
+}
+
+// All that phys_ptr must reach.
 static unsigned mapped_ranges(struct mem_range *out, unsigned max)
 {
     unsigned n = 0;
     for (unsigned i = 0; i < memmap.count && n < max; i++) {
         const struct mem_entry *e = &memmap.entries[i];
-        if (e->type == MEM_USABLE || e->type == MEM_ACPI_RECLAIM || e->type == MEM_NVS)
+        if (is_ram(e))
             out[n++] = (struct mem_range){e->base, e->size};
     }
     return n;
@@ -89,7 +96,8 @@ int machine_memory(const struct boot_info *info, u64 mbi, struct hypervisor *hv)
     int err = memmap_build(&memmap, info->memory, info->nmemory);
     if (err)
         return err;
-    unsigned nreserved = boot_reserved(info, image, mbi, read_ebda(), reserved);
+    ebda = info->efi_bits ? 0 : read_ebda();
+    unsigned nreserved = boot_reserved(info, image, mbi, ebda, reserved);
     hv->nram = memmap_free(&memmap, reserved, nreserved, hv->ram, FRAME_RANGES, &lost);
     if (lost)
         log_warn("memory: %llu KiB in small pieces are left unused",
@@ -171,12 +179,51 @@ void machine_describe(const struct boot_info *info, const struct hypervisor *hv)
 
 // ---- time -------------------------------------------------------------------------------------
 
+// Tables lie in RAM of one kind or another, or in what the map calls reserved: the BIOS's own area,
+// or memory that firmware forgot to describe.
+static const void *map_table(void *ctx, u64 pa, u64 size)
+{
+    (void)ctx;
+    if (pa + size < pa || pa + size > BIT(cpu_features.phys_bits))
+        return NULL;
+    for (unsigned i = 0; i < memmap.count; i++) {
+        const struct mem_entry *e = &memmap.entries[i];
+        if (is_ram(e) && pa >= e->base && pa - e->base < e->size &&
+            size <= e->size - (pa - e->base))
+            return phys_ptr(HPA(pa));
+    }
+    return mmio_map(HPA(pa), size, MEM_UC);
+}
+
+static void read_acpi(const struct boot_info *info, struct tsc_references *refs)
+{
+    static struct acpi_info acpi;
+    const struct acpi_memory memory = {.map = map_table};
+    bool bios = info->efi_bits == 0;
+
+    if (acpi_read(&memory, info->rsdp, info->rsdp_size, bios, ebda, &acpi) != OK) {
+        log_warn("acpi: no tables found; the machine's defaults are used");
+        return;
+    }
+    log_info("acpi: %u CPU%s, %u I/O APIC%s, PM timer %s, HPET %s", acpi.ncpus,
+             acpi.ncpus == 1 ? "" : "s", acpi.nioapics, acpi.nioapics == 1 ? "" : "s",
+             acpi.pm_timer.space == ACPI_PORT ? "at a port" : "none",
+             acpi.hpet_address ? "there" : "none");
+    for (unsigned i = 0; i < acpi.nioapics; i++)
+        (void)!ioapic_silence(HPA(acpi.ioapics[i].address)); // logged where nothing answers
+    if (acpi.has_reset)
+        power_set_reset(&acpi.reset);
+    if (acpi.pm_timer.space == ACPI_PORT)
+        refs->pm_timer_port = (u16)acpi.pm_timer.address;
+    refs->hpet = HPA(acpi.hpet_address);
+}
+
 int machine_time(const struct boot_info *info)
 {
     struct tsc_references refs = {0};
 
-    (void)info;
     pic_silence();
+    read_acpi(info, &refs);
     int err = host_lapic_init();
     if (err == OK)
         err = tsc_init(&refs);
@@ -209,12 +256,17 @@ static void read_mtrrs(struct mtrr_state *state)
         log_warn("MTRRs: odd settings %x in firmware's memory types", state->odd);
 }
 
-// IA32_ARCH_CAPABILITIES.IF_PSCHANGE_MC_NO: a guest cannot wedge this CPU through an executable
-// large page (iTLB multihit).
-static bool multihit_safe(void)
+// Guests get executable large pages: mapping all by 4 KiB costs every one of them. On a CPU that
+// does not report IA32_ARCH_CAPABILITIES.IF_PSCHANGE_MC_NO a hostile guest can use them to raise a
+// machine check (iTLB multihit), which the user should know.
+static void warn_of_multihit(void)
 {
     u64 caps = 0;
-    return rdmsr_safe(IA32_ARCH_CAPABILITIES, &caps) && (caps & BIT(6));
+    if (!rdmsr_safe(IA32_ARCH_CAPABILITIES, &caps) || !(caps & BIT(6)))
+        log_info("security: this CPU does not report IF_PSCHANGE_MC_NO: a hostile guest may raise "
+                 "a machine check by iTLB multihit");
+    // Nothing here programs an IOMMU.
+    log_info("security: no VT-d: a device that a guest programs could reach any memory");
 }
 
 void machine_vmx(const struct options *options, struct hypervisor *hv)
@@ -223,8 +275,9 @@ void machine_vmx(const struct options *options, struct hypervisor *hv)
     if (hv->probe.vmx) {
         vmx_caps_decode(&hv->probe, &hv->caps);
         vmx_caps_without(&hv->caps, options->without);
-        hv->no_large_exec = !multihit_safe() && !cpu_features.hypervisor[0];
     }
     vmx_judge(&hv->probe, &hv->caps, &hv->verdict);
+    if (vmx_verdict_ok(&hv->verdict))
+        warn_of_multihit();
     read_mtrrs(&hv->mtrr);
 }

@@ -46,11 +46,14 @@ image_header:
         dd .request_end - .request
         dd 1, 3, 6, 8, 14, 15, 17, 21
 .request_end:
-        ; Framebuffer, optional, any size.
+        ; Framebuffer, optional. The tag is what allows one at all; the mode is for the menu entry to
+        ; choose (gfxpayload, docs/boot.md). A size that GRUB can read would make it fall back to any
+        ; mode there is, and with a palette of 16 colours GRUB 2.06 then writes past the end of the
+        ; boot information and dies of it (Bochs without a PCI display has no better mode).
         align 8
         dw 5, 1
         dd 20
-        dd 0, 0, 0
+        dd -1, -1, 0
         ; Modules on page boundaries.
         align 8
         dw 6, 0

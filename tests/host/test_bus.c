@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -58,6 +59,7 @@ static int setup(void **state)
 {
     struct fixture *f = malloc(sizeof(*f));
     *f = (struct fixture){.a = PROBE("a"), .b = PROBE("b"), .c = PROBE("c")};
+    memset(&f->bus, 0xa5, sizeof(f->bus)); // bus_init() clears it
     bus_init(&f->bus);
     resets_seen = 0;
     *state = f;
@@ -127,6 +129,23 @@ static void test_unclaimed_reads_all_ones_in_its_width(void **state)
     assert_int_equal(f->bus.unclaimed[IO_MEM], 1);
     assert_int_equal(f->bus.unclaimed_ports[1].port, 0x80);
     assert_int_equal(f->bus.unclaimed_ports[1].count, 3);
+}
+
+// Only the first ports are counted one by one; the total counts them all.
+static void test_more_unclaimed_ports_than_are_named(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned round = 0; round < 3; round++)
+        for (u64 port = 0; port < BUS_UNCLAIMED_PORTS + 4; port++)
+            bus_read(&f->bus, IO_PORT, 0x500 + port, 1, IO_UNCLAIMED);
+    assert_int_equal(f->bus.unclaimed[IO_PORT], 3 * (BUS_UNCLAIMED_PORTS + 4));
+    for (unsigned i = 0; i < BUS_UNCLAIMED_PORTS; i++) {
+        assert_int_equal(f->bus.unclaimed_ports[i].port, 0x500 + i);
+        assert_int_equal(f->bus.unclaimed_ports[i].count, 3);
+    }
+    f->bus.unclaimed_ports[0].count = ~0u;
+    bus_read(&f->bus, IO_PORT, 0x500, 1, IO_UNCLAIMED);
+    assert_true(f->bus.unclaimed_ports[0].count == ~0u);
 }
 
 static void test_device_may_refuse(void **state)
@@ -270,6 +289,7 @@ int main(void)
         TEST(test_reaches_the_device),
         TEST(test_spaces_are_apart),
         TEST(test_unclaimed_reads_all_ones_in_its_width),
+        TEST(test_more_unclaimed_ports_than_are_named),
         TEST(test_device_may_refuse),
         TEST(test_straddling_is_unclaimed),
         TEST(test_ends_of_the_spaces),

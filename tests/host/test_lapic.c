@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -184,6 +185,40 @@ static void test_eoi_broadcast_suppression(void **state)
     assert_int_equal(rd(f, APIC_ISR + 0x30), 0);
 }
 
+// What is in memory before lapic_init() does not matter.
+static void test_init_over_rubbish(void **state)
+{
+    struct fixture *f = *state;
+    struct lapic_config config = f->lapic.config;
+    memset(&f->lapic, 0xa5, sizeof(f->lapic));
+    lapic_init(&f->lapic, &config);
+    lapic_virtual_wire(&f->lapic);
+    assert_int_equal(f->kicks + f->nmis, 0);
+    lapic_set_irq(&f->lapic, 0x30, false);
+    take(f, 0x30);
+    lapic_eoi(&f->lapic);
+    lapic_eoi(&f->lapic);
+    assert_int_equal(rd(f, APIC_PPR), 0);
+    assert_int_equal(f->eois, 0);
+    wr(f, APIC_TMICT, 50);
+    assert_int_equal(f->queue.count, 1);
+}
+
+// EOI ends the interrupt in service with its own trigger mode, whatever else waits.
+static void test_eoi_of_an_edge_while_others_wait(void **state)
+{
+    struct fixture *f = *state;
+    software_enable(f);
+    lapic_set_irq(&f->lapic, 0x60, false);
+    take(f, 0x60);
+    lapic_set_irq(&f->lapic, 0x61, true);
+    wr(f, APIC_EOI, 0);
+    assert_int_equal(f->eois, 0);
+    take(f, 0x61);
+    wr(f, APIC_EOI, 0);
+    assert_int_equal(f->eois, 1);
+}
+
 static void test_software_disabled(void **state)
 {
     struct fixture *f = *state;
@@ -283,6 +318,45 @@ static void test_sending_an_illegal_vector(void **state)
     assert_int_equal(rdmsr(f, APIC_ESR), APIC_ESR_SEND_ILLEGAL | APIC_ESR_RECV_ILLEGAL);
 }
 
+// 16 is the first legal vector, wherever vectors come from; and all of these are edges.
+static void test_vector_16_is_legal_everywhere(void **state)
+{
+    struct fixture *f = *state;
+    software_enable(f);
+    wr(f, APIC_LVT_ERROR, 16);
+    lapic_set_irq(&f->lapic, 15, false);
+    take(f, 16);
+    lapic_eoi(&f->lapic);
+    wr(f, APIC_ESR, 0);
+    assert_int_equal(rd(f, APIC_ESR), APIC_ESR_RECV_ILLEGAL);
+    wr(f, APIC_ICR_LOW, 0x40000 | 16);
+    take(f, 16);
+    lapic_eoi(&f->lapic);
+    wr(f, APIC_ICR_HIGH, 0x25000000);
+    wr(f, APIC_ICR_LOW, 16);
+    take(f, 16);
+    lapic_eoi(&f->lapic);
+    wr(f, APIC_LVT_TIMER, 16);
+    wr(f, APIC_TMICT, 1);
+    run_to(f, f->now + 100);
+    take(f, 16);
+    lapic_eoi(&f->lapic);
+    to_x2apic(f);
+    wrmsr(f, APIC_SELF_IPI, 16);
+    take(f, 16);
+    lapic_eoi(&f->lapic);
+    wrmsr(f, APIC_SELF_IPI, 255);
+    take(f, 255);
+    lapic_eoi(&f->lapic);
+    wrmsr(f, APIC_ESR, 0);
+    assert_int_equal(rdmsr(f, APIC_ESR), 0);
+    assert_int_equal(f->eois, 0);
+    wrmsr(f, APIC_LVT_LINT0, APIC_LVT_LEVEL | 16);
+    lapic_set_lint(&f->lapic, 0, true);
+    assert_int_equal(rdmsr(f, APIC_LVT_LINT0), APIC_LVT_LEVEL | APIC_LVT_RIRR | 16);
+    take(f, 16);
+}
+
 // ---- IPIs ---------------------------------------------------------------------------------------
 
 static void send(struct fixture *f, u32 dest, u32 low)
@@ -363,6 +437,8 @@ static void test_physical_destination(void **state)
     send(f, 0x25, APIC_DM_NMI << 8);
     assert_int_equal(f->nmis, 1);
     send(f, 0x25, APIC_DM_INIT << 8 | APIC_ICR_LEVEL | APIC_ICR_ASSERT);
+    assert_int_equal(f->inits, 1);
+    send(f, 0x25, APIC_DM_INIT << 8); // as an edge
     assert_int_equal(f->inits, 1);
     send(f, 0x25, APIC_DM_INIT << 8 | APIC_ICR_LEVEL); // de-assert
     assert_int_equal(f->inits, 0);
@@ -533,6 +609,23 @@ static void test_lint0_fixed_level(void **state)
     assert_int_equal(rd(f, APIC_LVT_LINT0), APIC_LVT_LEVEL | 0x63); // read-only
 }
 
+// Remote IRR belongs to LINT0's own vector and trigger mode.
+static void test_eoi_of_others_leaves_lint0_alone(void **state)
+{
+    struct fixture *f = *state;
+    software_enable(f);
+    wr(f, APIC_LVT_LINT0, APIC_LVT_LEVEL | 0x63);
+    lapic_set_lint(&f->lapic, 0, true);
+    lapic_set_irq(&f->lapic, 0x70, true); // an I/O APIC's
+    take(f, 0x70);
+    wr(f, APIC_EOI, 0);
+    assert_int_equal(rd(f, APIC_LVT_LINT0), APIC_LVT_LEVEL | APIC_LVT_RIRR | 0x63);
+    take(f, 0x63);
+    wr(f, APIC_LVT_LINT0, 0x63); // an edge from now on, and it has passed
+    wr(f, APIC_EOI, 0);
+    assert_int_equal(lapic_pending(&f->lapic), -1);
+}
+
 static void test_lint0_level_with_an_illegal_vector(void **state)
 {
     struct fixture *f = *state;
@@ -596,11 +689,14 @@ int main(void)
         TEST(test_accepting_what_is_not_pending_is_our_bug),
         TEST(test_level_eoi_is_broadcast),
         TEST(test_eoi_broadcast_suppression),
+        TEST(test_init_over_rubbish),
+        TEST(test_eoi_of_an_edge_while_others_wait),
         TEST(test_software_disabled),
         TEST(test_illegal_vectors),
         TEST(test_error_interrupt),
         TEST(test_error_interrupt_with_an_illegal_vector_ends),
         TEST(test_sending_an_illegal_vector),
+        TEST(test_vector_16_is_legal_everywhere),
         TEST(test_self_shorthand),
         TEST(test_self_ipi_is_edge_whatever_it_says),
         TEST(test_all_and_others),
@@ -613,6 +709,7 @@ int main(void)
         TEST(test_lint1_nmi),
         TEST(test_lint_fixed_edge),
         TEST(test_lint0_fixed_level),
+        TEST(test_eoi_of_others_leaves_lint0_alone),
         TEST(test_lint0_level_with_an_illegal_vector),
         TEST(test_pins_of_a_disabled_apic_are_intr_and_nmi),
         TEST(test_a_third_pin_is_our_bug),

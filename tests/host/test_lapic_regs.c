@@ -93,6 +93,17 @@ static void test_reset_values_and_holes_of_the_page(void **state)
     }
 }
 
+static void test_writes_to_holes_are_errors_too(void **state)
+{
+    struct fixture *f = *state;
+    for (u32 offset = 0; offset < 0x1000; offset += 16) {
+        const struct row *row = row_of(offset);
+        wr(f, APIC_ESR, 0);
+        wr(f, offset, 0);
+        assert_int_equal(illegal_register_seen(f), !row->in_page);
+    }
+}
+
 // Bits that a write sets or holds by itself, besides those of the row.
 static u32 fixed_bits(u32 offset)
 {
@@ -174,6 +185,10 @@ static void test_msr_readback(void **state)
     assert_int_equal(rdmsr(f, APIC_ISR + 0x70), 0);
     wrmsr(f, APIC_SELF_IPI, 0xf1);
     take(f, 0xf1);
+    wrmsr(f, APIC_TDCR, 0xb);
+    wrmsr(f, APIC_TMICT, 0xffffffff);
+    assert_true(rdmsr(f, APIC_TMICT) == 0xffffffff);
+    assert_true(rdmsr(f, APIC_TMCCT) == 0xffffffff);
 }
 
 static void test_timer_modes_in_the_lvt(void **state)
@@ -426,6 +441,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_reset_values_and_holes_of_the_page),
+        TEST(test_writes_to_holes_are_errors_too),
         TEST(test_writable_bits_of_the_page),
         TEST(test_every_msr),
         TEST(test_msr_readback),

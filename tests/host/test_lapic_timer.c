@@ -289,8 +289,42 @@ static void test_tiny_period_does_not_starve_the_host(void **state)
             assert_int_equal(rd(f, APIC_TMCCT), periods[i] - periods[i] / 2);
         }
         assert_true(count <= 1001);
-        assert_true(count >= 490);
+        assert_true(count >= (periods[i] == FLOOR ? 999 : 490));
     }
+}
+
+static void test_count_of_a_tiny_period(void **state)
+{
+    struct fixture *f = *state;
+    start(f, CLOCK_HZ, CLOCK_HZ, LVT_PERIODIC);
+    wr(f, APIC_TMICT, 100);
+    for (u64 t = 1; t <= 3 * FLOOR; t++) {
+        run_to(f, 1000 + t);
+        assert_int_equal(rd(f, APIC_TMCCT), 100 - t % 100);
+    }
+}
+
+// The zeros are no multiples of the period from the start once the divider has changed.
+static void test_count_of_a_late_zero(void **state)
+{
+    struct fixture *f = *state;
+    start(f, CLOCK_HZ, CLOCK_HZ, LVT_PERIODIC);
+    wr(f, APIC_TMICT, 100000);
+    run_to(f, 1000 + 70000);
+    wr(f, APIC_TDCR, 0x1); // by 4: zeros at 71000 + 120000 + k * 400000
+    for (u64 t = 0; t < 1500000; t += 997) {
+        f->now = 191000 + t; // and nobody runs the queue
+        assert_int_equal(rd(f, APIC_TMCCT), 100000 - t % 400000 / 4);
+    }
+}
+
+static void test_clock_at_its_beginning(void **state)
+{
+    struct fixture *f = *state;
+    f->now = 0;
+    start(f, CLOCK_HZ, CLOCK_HZ, LVT_ONESHOT);
+    wr(f, APIC_TMICT, 500);
+    assert_int_equal(deadline_next(&f->queue), 500);
 }
 
 static void test_masked_tiny_period_is_cheap_too(void **state)
@@ -490,6 +524,15 @@ static void test_tsc_changes_under_a_deadline(void **state)
     assert_int_equal(f->queue.count, 0);
     lapic_tsc_changed(&f->lapic); // nothing armed
     assert_false(ticked(f));
+    assert_int_equal(lapic_deadline_write(&f->lapic, 5400), OK); // 400 ahead
+    f->lapic.tsc_offset = 4500;
+    lapic_tsc_changed(&f->lapic);
+    assert_true(ticked(f));
+    // RESET forgets a deadline for good.
+    assert_int_equal(lapic_deadline_write(&f->lapic, 9000), OK);
+    lapic_receive_init(&f->lapic);
+    lapic_tsc_changed(&f->lapic);
+    assert_int_equal(f->queue.count, 0);
     // A count is not in TSC and does not move.
     start(f, CLOCK_HZ, CLOCK_HZ, LVT_ONESHOT);
     wr(f, APIC_TMICT, 500);
@@ -654,6 +697,9 @@ int main(void)
         TEST(test_missed_periods_become_one),
         TEST(test_an_interrupt_still_waiting_is_one),
         TEST(test_tiny_period_does_not_starve_the_host),
+        TEST(test_count_of_a_tiny_period),
+        TEST(test_count_of_a_late_zero),
+        TEST(test_clock_at_its_beginning),
         TEST(test_masked_tiny_period_is_cheap_too),
         TEST(test_oneshot_to_periodic_keeps_counting),
         TEST(test_tiny_periodic_to_oneshot),

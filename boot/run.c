@@ -9,6 +9,7 @@
 #include "arch/x86_64/lib/selftest.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/power.h"
+#include "boot/bench.h"
 #include "boot/lab.h"
 #include "boot/tiny.h"
 #include "vmx/vmx_host.h"
@@ -82,6 +83,8 @@ int run_mode(const struct options *options, const struct boot_info *info, struct
     switch (options->run) {
     case RUN_SELFTEST:
         return run_selftests(options, hv);
+    case RUN_BENCH:
+        return bench_run(hv);
     default:
         return info->nmodules ? tiny_run_modules(hv, info) : tiny_run(hv);
     }

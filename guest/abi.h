@@ -46,8 +46,10 @@ enum guest_feature {
 #define GUEST_EXIT_PORT 0xf4 // a byte v ends the VM with status v << 1 | 1
 
 // VMCALL: RAX = function; anything else answers RAX = HYPERCALL_UNKNOWN.
-#define HYPERCALL_PING    0x43524201u // RAX = RBX + 1
-#define HYPERCALL_UNKNOWN (~0ull)
+#define HYPERCALL_PING       0x43524201u // RAX = RBX + 1
+// RAX = VMREADs so far (bits 31:0) and VMWRITEs (63:32), in a kernel built to count them.
+#define HYPERCALL_VMCS_COUNT 0x43524202u
+#define HYPERCALL_UNKNOWN    (~0ull)
 
 // CPUID 40000000H.
 #define CPUID_SIGNATURE "CorbelCorbel"

@@ -13,3 +13,4 @@ global %1, %1_end
         blob tiny32_image, "tiny32.bin"
         blob tiny16_image, "tiny16.bin"
         blob tests64_image, "tests64.bin"
+        blob bench64_image, "bench64.bin"

@@ -7,7 +7,7 @@ GUEST_FLAGS := -std=c17 -Os -I. $(WARN) -ffreestanding -fno-pic -fno-pie -mno-re
 GUEST_LD    := -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,noexecstack -Wl,--gc-sections \
                -Wl,-z,max-page-size=0x1000 -Wl,--no-warn-rwx-segments -T guest/tiny/program.ld
 GUEST_TESTS := $(sort $(wildcard tests/guest/*.c))
-GUEST_BINS  := $O/g/tiny64.bin $O/g/tiny32.bin $O/g/tiny16.bin $O/g/tests64.bin
+GUEST_BINS  := $O/g/tiny64.bin $O/g/tiny32.bin $O/g/tiny16.bin $O/g/tests64.bin $O/g/bench64.bin
 
 $O/g/64/%.o: %.c Makefile tools/guest.mk | $O/.packages-build
 	@mkdir -p $(@D)
@@ -36,10 +36,13 @@ $O/g/tiny64.elf: $(RT64) $O/g/64/guest/tiny/tiny.o guest/tiny/program.ld
 $O/g/tests64.elf: $(RT64) $(GUEST_TESTS:%.c=$O/g/64/%.o) guest/tiny/program.ld
 	$Q$(CC) -m64 $(GUEST_LD) -o $@ $(filter %.o,$^)
 
+$O/g/bench64.elf: $(RT64) $O/g/64/guest/tiny/bench.o guest/tiny/program.ld
+	$Q$(CC) -m64 $(GUEST_LD) -o $@ $(filter %.o,$^)
+
 $O/g/tiny32.elf: $(RT32) $O/g/32/guest/tiny/tiny.o guest/tiny/program.ld
 	$Q$(CC) -m32 -Wl,-m,elf_i386 $(GUEST_LD) -o $@ $(filter %.o,$^)
 
-$O/g/tiny64.bin $O/g/tiny32.bin $O/g/tests64.bin: %.bin: %.elf
+$O/g/tiny64.bin $O/g/tiny32.bin $O/g/tests64.bin $O/g/bench64.bin: %.bin: %.elf
 	$Qobjcopy -O binary $< $@
 
 $O/g/tiny16.bin: guest/tiny/tiny16.asm | $O/.packages-build

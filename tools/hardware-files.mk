@@ -14,6 +14,7 @@ HW_C := \
 	arch/x86_64/timer.c \
 	arch/x86_64/traps.c \
 	arch/x86_64/tsc.c \
+	boot/bench.c \
 	boot/lab.c \
 	boot/machine.c \
 	boot/main.c \

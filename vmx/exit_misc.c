@@ -78,10 +78,14 @@ enum exit_action exit_undefined(struct vcpu *vcpu, const struct exit_info *exit)
 enum exit_action exit_vmcall(struct vcpu *vcpu, const struct exit_info *exit)
 {
     (void)exit;
-    if (vcpu->regs[GPR_RAX] == HYPERCALL_PING)
-        vcpu->regs[GPR_RAX] = vcpu->regs[GPR_RBX] + 1;
+    u64 *rax = &vcpu->regs[GPR_RAX];
+
+    if (*rax == HYPERCALL_PING)
+        *rax = vcpu->regs[GPR_RBX] + 1;
+    else if (*rax == HYPERCALL_VMCS_COUNT)
+        *rax = vmcs_access_count();
     else
-        vcpu->regs[GPR_RAX] = HYPERCALL_UNKNOWN;
+        *rax = HYPERCALL_UNKNOWN;
     return ACT_SKIP;
 }
 

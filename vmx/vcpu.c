@@ -18,6 +18,10 @@
 #include "vmx/vmcs_access.h"
 #include "vmx/vmx_host.h"
 
+#ifdef COUNT_VMCS
+u32 vmcs_reads, vmcs_writes;
+#endif
+
 int vmx_enter(struct vcpu *vcpu);
 extern const u8 vmx_exit_landing[];
 

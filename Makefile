@@ -118,6 +118,11 @@ bench: $O/corbel.elf $O/.packages-run ## measure VM exits in ticks, into build/b
 	@$(RUN) --kernel $O/count/corbel.elf --cmdline "run=bench" --log $O/bench-count --quiet
 	@$(PYTHON) tools/bench.py $O/bench/console.txt $O/bench-count/console.txt $O/bench.tsv
 
+RUNS := 20
+.PHONY: repeat
+repeat: $O/corbel.elf $O/.packages-run ## run the self-tests RUNS=20 times: all must be the same to the tick
+	@$(PYTHON) tools/repeat.py $O $(RUNS)
+
 # ---- host tests -------------------------------------------------------------------------------
 HOST_CC    := clang
 SAN        := -fsanitize=address,undefined -fno-sanitize-recover=all

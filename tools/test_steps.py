@@ -98,9 +98,134 @@ def fuzzers(top):
             for path in sorted((top / "tests/fuzz").glob("fuzz_*.c"))]
 
 
-def boots():
+TINY64 = (
+    r"^tiny: hello from 64-bit mode$",
+    r"^tiny: CPUID: GenuineIntel under CorbelCorbel, highest leaf [0-9a-f]{2}$",
+    r"^tiny: PIT: 10 interrupts at 100 Hz took (99|100|101) ms$",
+    r"^tiny: LAPIC timer, one-shot: 5 interrupts, \d+ us$",
+    r"^tiny: LAPIC timer, periodic: 5 interrupts, 1[01]\d\d us$",
+    r"^tiny: LAPIC timer, TSC-deadline: 5 interrupts, 10\d\d us$",
+    r"^tiny: done$",
+    r"^vm tiny: stopped: debug-exit \(status 1\)$",
+)
+TINY32 = (r"^tiny: hello from 32-bit protected mode$",
+          *TINY64[1:-1], r"^vm tiny32: stopped: debug-exit \(status 1\)$")
+TINY16 = (r"^tiny: hello from real mode$", r"^tiny: CPUID: GenuineIntel$",
+          r"^tiny: PIT: 10 interrupts at 100 Hz$", r"^tiny: done$",
+          r"^vm tiny16: stopped: debug-exit \(status 1\)$")
+TINY = (*TINY64, *TINY32, *TINY16)
+NO_REAL_MODE = (*TINY64, *TINY32, r"^vm tiny16: skipped: real mode needs unrestricted guest")
+HIDDEN = (r"^error: cannot run guests here: no VT-x: the outer hypervisor \(TCGTCGTCGTCG\)",
+          r"^error: what to do: turn on nested virtualization in the outer hypervisor$",
+          r"^corbel: done: status 3$")
+FAULTLESS = ("CHECK failed", "^panic:", "^FAIL ")
+NO_GUEST_TESTS = 25  # self-tests that need no VT-x
+SELFTESTS = 120
+
+
+def guests():
+    """The default run, on each kind of machine that can."""
     return [
+        Boot("boot/tiny", "the tiny guest in long, protected and real mode", expect=TINY, about=8,
+             serial=TINY[-1:]),
+        Boot("boot/tiny-minimal", "the same without unrestricted guest", cpu=MINIMAL,
+             expect=NO_REAL_MODE, about=8),
+        Boot("boot/tiny-host-timer", "deadlines by the host's local APIC timer",
+             cmdline="without=preemption-timer", expect=TINY, about=8),
+        Boot("boot/tiny-without", "every optional feature absent", about=8, expect=NO_REAL_MODE,
+             cmdline="without=unrestricted-guest,preemption-timer,vpid,ept-1g,ept-2m,ack-on-exit,"
+                     "tpr-shadow,vnmi"),
+        Boot("boot/tiny-disk", "booted from a disk", media="disk", expect=TINY, about=8),
+        Boot("boot/tiny-uefi", "UEFI and VT-x together", firmware="uefi", video="keep",
+             expect=TINY, about=40),
+        Boot("boot/tiny-kvm", "on a real VT-x, nested", machine="kvm", expect=TINY64, about=8),
+        Boot("boot/module", "a guest image as a module runs in memory of its own", about=8,
+             modules=((lambda build: (build / "g/tiny64.bin").read_bytes(),
+                       "kernel vm=own mem=8M"),),
+             expect=(*TINY64[:-1], r"^vm own: stopped: debug-exit \(status 1\)$")),
+        Boot("boot/bench", "every measurement is made", cmdline="run=bench", about=15,
+             expect=tuple(rf"^bench\t{name}\t\d+\t\d+\t\d+\t-\t-$" for name in (
+                 "CPUID", "RDMSR intercepted", "PIT read", "UART write", "xAPIC EOI",
+                 "EPT violation, page filled", "x2APIC EOI", "TSC-deadline write",
+                 "HLT to timer wake"))),
+        Boot("boot/caps", "the capability report and a good verdict", cmdline="run=caps", about=6,
+             expect=(r"^IA32_VMX_BASIC \(480H\)", r"offered +enable EPT \(required\)$",
+                     r"^verdict: Corbel can run guests")),
     ]
+
+
+def selftests():
+    return [
+        Boot("boot/selftest", "the self-tests on a full CPU, twice the same", twice=True,
+             cmdline="run=selftest", selftests=SELFTESTS, forbid=FAULTLESS, about=30),
+        Boot("boot/selftest-minimal", "the self-tests without unrestricted guest", cpu=MINIMAL,
+             cmdline="run=selftest", selftests=SELFTESTS - 10, skips=20, forbid=FAULTLESS,
+             about=15),
+        Boot("boot/selftest-host-timer", "the self-tests without preemption timer, VPID and"
+             " acknowledged interrupts", selftests=SELFTESTS - 10, skips=20, forbid=FAULTLESS,
+             cmdline="run=selftest without=preemption-timer,vpid,ack-on-exit", about=15),
+        Boot("boot/selftest-no-ept", "those that need no VT-x, the others skipped by name",
+             cpu=NO_EPT, cmdline="run=selftest", selftests=NO_GUEST_TESTS, skips=400,
+             expect=(r"^SKIP exits\.\S+: needs VMX$",), forbid=FAULTLESS, about=6),
+        Boot("boot/selftest-qemu", "the same in QEMU under BIOS", machine="qemu",
+             cmdline="run=selftest", selftests=NO_GUEST_TESTS, skips=400,
+             expect=(r"^SKIP exits\.\S+: needs VMX$",), forbid=FAULTLESS, about=6),
+        Boot("boot/selftest-qemu-uefi", "the same in QEMU under UEFI", machine="qemu",
+             firmware="uefi", cmdline="run=selftest", selftests=NO_GUEST_TESTS, skips=400,
+             expect=(r"^SKIP exits\.\S+: needs VMX$",), forbid=FAULTLESS, about=10),
+    ]
+
+
+def refusals():
+    """A machine that cannot run guests is told so, on the serial line and on the screen."""
+    rows = [
+        Boot("boot/refuse-no-ept", "a CPU without EPT is refused", cpu=NO_EPT, status=3, about=6,
+             expect=(r"^error: cannot run guests here: no EPT: the control \"enable EPT\"",),
+             serial=(r"no EPT: the control \"enable EPT\" is not offered",),
+             screen=(r"cannot run guests here: no EPT",)),
+        Boot("boot/caps-qemu", "the capability report where there is no VT-x", machine="qemu",
+             cmdline="run=caps", status=3, about=6,
+             expect=(r"VMX no$", r"^verdict: no guests here: no VT-x")),
+    ]
+    for firmware in ("bios", "uefi"):
+        for media in ("cd", "usb", "disk"):
+            rows.append(Boot(f"boot/refuse-qemu-{firmware}-{media}",
+                             f"no VT-x, QEMU, {firmware.upper()}, {media}", machine="qemu",
+                             firmware=firmware, media=media, status=3, expect=HIDDEN,
+                             serial=HIDDEN, screen=(r"cannot run guests here: no VT-x",
+                                                    r"corbel: done: status 3"), about=8))
+        rows.append(Boot(f"boot/menu-{firmware}", "the image that `make iso` leaves, its menu"
+                         " untouched", machine="qemu", firmware=firmware, image="corbel.iso",
+                         status=3, expect=HIDDEN, about=12))
+    return rows
+
+
+def bad_input():
+    def refused(name, says, line, cmdline="", **more):
+        return Boot(f"boot/bad-{name}", says, cmdline=cmdline, status=2, about=5,
+                    expect=(line, r"^corbel: done: status 2$"), **more)
+
+    return [
+        refused("word", "an unknown word is named", r"^error: .*colour", "colour=blue"),
+        refused("value", "so is a wrong value", r"^error: .*run=.*dance", "run=dance"),
+        refused("test", "no such self-test", r"^error: test=nothing\.\*: no self-test",
+                "run=selftest test=nothing.*"),
+        refused("role", "a module of no role", r"^error: module 1\b.*kernle",
+                modules=((b"x" * 4096, "kernle vm=a"),)),
+        refused("truncated", "a module that is cut off", r"^error: .*truncated|guest image: \d+",
+                modules=((lambda build: (build / "g/tiny64.bin").read_bytes()[:600],
+                          "kernel vm=a mem=8M"),)),
+        refused("format", "a kernel that cannot be loaded", r"^error: module 1 \(vm=a\): a .* cannot"
+                " be loaded by this version", modules=((b"\x90" * 4096, "kernel vm=a mem=8M"),)),
+        Boot("boot/bad-memory", "too little memory for a VM", status=1, about=5,
+             modules=((lambda build: (build / "g/tiny64.bin").read_bytes(),
+                       "kernel vm=a mem=4G"),),
+             expect=(r"^error: vm a: no 4194304 KiB of memory$", r"^corbel: done: status 1$")),
+    ]
+
+
+def boots():
+    return guests() + selftests() + refusals() + bad_input()
 
 
 def all_steps(top):

@@ -36,8 +36,9 @@ const struct ctl_policy ctl_policies[CTL_WORDS] = {
     [CTL_PROC] = {.required = PROC_TSC_OFFSETTING | PROC_HLT | PROC_CR8_LOAD | PROC_CR8_STORE |
                               PROC_IO_BITMAPS | PROC_MSR_BITMAPS | PROC_SECONDARY,
                  .optional = 0,
-                 .refused = PROC_INTR_WINDOW | PROC_NMI_WINDOW | PROC_MTF | PROC_TERTIARY |
-                             PROC_TPR_SHADOW | PROC_INVLPG | PROC_MOV_DR                 },
+                 .refused = PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INTR_WINDOW | PROC_NMI_WINDOW |
+                             PROC_MTF | PROC_TERTIARY | PROC_TPR_SHADOW | PROC_INVLPG |
+                             PROC_MOV_DR                                                 },
     [CTL_PROC2] = {.required = PROC2_EPT,
                  .optional = PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD | PROC2_UNRESTRICTED |
                                PROC2_INVPCID | PROC2_XSAVES,

@@ -98,6 +98,12 @@ static int verify_own(const struct cell *cell)
     return E_EXIST;
 }
 
+static void dump_line(void *ctx, const char *text)
+{
+    const struct cell *cell = ctx;
+    log_debug("vm %s: %s", cell->vm.name, text);
+}
+
 int cell_map_identity(struct cell *cell)
 {
     struct hypervisor *hv = cell->hv;
@@ -115,6 +121,8 @@ int cell_map_identity(struct cell *cell)
             .gpa = GPA(hv->ram[i].base), .hpa = HPA(hv->ram[i].base), .size = hv->ram[i].size};
         err = vm_note_ram(&cell->vm, ram);
     }
+    if (err == OK && log_get_level() >= LOG_DEBUG)
+        ept_dump(&cell->vm.ept, dump_line, cell);
     return err ? err : verify_own(cell);
 }
 

@@ -96,10 +96,10 @@ static void write_host_state(void)
     vmcs_write(VMCS_HOST_CR4, read_cr4());
     vmcs_write(VMCS_HOST_CS_SEL, SEL_HOST_CS);
     vmcs_write(VMCS_HOST_SS_SEL, SEL_HOST_DS);
-    vmcs_write(VMCS_HOST_DS_SEL, 0);
-    vmcs_write(VMCS_HOST_ES_SEL, 0);
-    vmcs_write(VMCS_HOST_FS_SEL, 0);
-    vmcs_write(VMCS_HOST_GS_SEL, 0);
+    vmcs_write(VMCS_HOST_DS_SEL, read_ds());
+    vmcs_write(VMCS_HOST_ES_SEL, read_es());
+    vmcs_write(VMCS_HOST_FS_SEL, read_fs());
+    vmcs_write(VMCS_HOST_GS_SEL, read_gs());
     vmcs_write(VMCS_HOST_TR_SEL, SEL_HOST_TSS);
     vmcs_write(VMCS_HOST_FS_BASE, 0);
     vmcs_write(VMCS_HOST_GS_BASE, (u64)this_cpu());

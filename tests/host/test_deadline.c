@@ -232,6 +232,15 @@ static void test_overfull_is_our_bug(void **state)
     expect_assert_failure(deadline_arm(&f->queue, &extra.entry, 1));
 }
 
+static void test_cancelling_what_is_not_in_the_queue_is_our_bug(void **state)
+{
+    struct fixture *f = *state;
+    struct probe stranger = {.entry.slot = 1}, beyond = {.entry.slot = ENTRIES + 1};
+    deadline_arm(&f->queue, &f->probes[0].entry, 5);
+    expect_assert_failure(deadline_cancel(&f->queue, &stranger.entry));
+    expect_assert_failure(deadline_cancel(&f->queue, &beyond.entry));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -247,6 +256,7 @@ int main(void)
         TEST(test_tiny_period_does_not_hold_the_caller),
         TEST(test_firing_may_cancel_and_arm_others),
         TEST(test_overfull_is_our_bug),
+        TEST(test_cancelling_what_is_not_in_the_queue_is_our_bug),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -524,15 +524,18 @@ static void test_tsc_changes_under_a_deadline(void **state)
     assert_int_equal(f->queue.count, 0);
     lapic_tsc_changed(&f->lapic); // nothing armed
     assert_false(ticked(f));
-    assert_int_equal(lapic_deadline_write(&f->lapic, 5400), OK); // 400 ahead
-    f->lapic.tsc_offset = 4500;
+    f->now = 10000;
+    f->lapic.tsc_offset = 0;
+    assert_int_equal(lapic_deadline_write(&f->lapic, 10400), OK);
+    f->lapic.tsc_offset = 500;
     lapic_tsc_changed(&f->lapic);
     assert_true(ticked(f));
     // RESET forgets a deadline for good.
-    assert_int_equal(lapic_deadline_write(&f->lapic, 9000), OK);
+    assert_int_equal(lapic_deadline_write(&f->lapic, 90000), OK);
     lapic_receive_init(&f->lapic);
     lapic_tsc_changed(&f->lapic);
     assert_int_equal(f->queue.count, 0);
+    f->now = 1000;
     // A count is not in TSC and does not move.
     start(f, CLOCK_HZ, CLOCK_HZ, LVT_ONESHOT);
     wr(f, APIC_TMICT, 500);

@@ -12,8 +12,8 @@ shift 3
 
 # All GRUB needs to show a menu, set a video mode and load a kernel. Its own start asks for the
 # partition maps (part_*) and complains on the screen without them.
-modules="normal multiboot2 all_video gfxterm echo ls cat reboot halt part_acorn part_amiga
-    part_apple part_bsd part_dfly part_dvh part_gpt part_msdos part_plan part_sun part_sunpc"
+modules="normal multiboot2 all_video gfxterm test echo ls cat reboot halt part_acorn
+    part_amiga part_apple part_bsd part_dfly part_dvh part_gpt part_msdos part_plan part_sun part_sunpc"
 
 # The epoch stands for "when": GRUB names a file after it, ISO 9660 stamps every file with it.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1700000000}
@@ -21,7 +21,8 @@ TZ=UTC
 export SOURCE_DATE_EPOCH TZ
 
 work=$(mktemp -d "$out.XXXXXX")
-trap 'rm -rf "$work"' EXIT INT TERM
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
 mkdir -p "$work/tree/boot/grub"
 # Debug information would only be read from the CD, slowly.
 strip -o "$work/tree/boot/corbel.elf" "$kernel"

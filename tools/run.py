@@ -225,7 +225,7 @@ def parse_arguments(argv):
     add("--firmware", choices=("bios", "uefi"), default="bios")
     add("--media", choices=("cd", "disk", "usb"), default="cd")
     add("--mem", type=int, default=512, metavar="MiB")
-    add("--video", default=None, help="GRUB's gfxpayload (text; keep under UEFI)")
+    add("--video", default=None, help="GRUB's gfxpayload (text; auto under UEFI)")
     add("--cmdline", default="", help="Corbel's command line")
     add("--module", nargs=2, action="append", default=[], metavar=("FILE", "LINE"),
         help="a module and its line; may be given again")
@@ -254,7 +254,10 @@ def parse_arguments(argv):
 def prepare(options, work):
     """Builds the image where none was given; returns the machine and its specification."""
     medium = options.image and options.image.resolve()
-    halts = "end=halt" in options.cmdline.split()
+    # QEMU without the exit port is as a real machine: Corbel then halts by itself.
+    halts = "end=halt" in options.cmdline.split() or (
+        options.machine in ("qemu", "kvm") and options.image is not None
+        and options.screenshot is not None)
     spec = machine.Spec(image=medium or work / "image.iso", work=work, cpu=options.cpu,
                         cpus=options.cpus, memory=options.mem, firmware=options.firmware,
                         media=options.media, ticks=options.ticks,
@@ -267,7 +270,7 @@ def prepare(options, work):
     if not medium:
         if not options.kernel.exists():
             raise machine.MachineError(f"{options.kernel} is not there; make it first")
-        video = options.video or ("keep" if options.firmware == "uefi" else "text")
+        video = options.video or ("auto" if options.firmware == "uefi" else "text")
         image.build(spec.image, options.kernel, options.cmdline, options.module, video, work)
     return box, spec
 
@@ -315,12 +318,12 @@ def main(argv=None):
             run = Run(box, spec, options, Console(work / "console.txt", not options.quiet))
             run.go()
             return report(options, box, run, time.monotonic() - started)
+        except (KeyboardInterrupt, BrokenPipeError):
+            print("\nrun: interrupted", file=sys.stderr)
+            return 130
         except (machine.MachineError, subprocess.CalledProcessError, OSError) as error:
             print(f"run: {error}", file=sys.stderr)
             return NOT_STARTED
-        except KeyboardInterrupt:
-            print("\nrun: interrupted", file=sys.stderr)
-            return 130
         finally:
             if options.log:
                 keep_logs(work, options.log)

@@ -170,7 +170,10 @@ def read_screen(picture):
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
-    lines = read_screen(Picture.read_png(sys.argv[1]))
+    try:
+        lines = read_screen(Picture.read_png(sys.argv[1]))
+    except (OSError, ValueError) as error:
+        sys.exit(f"screentext: {error}")
     while lines and not lines[-1]:
         lines.pop()
     print("\n".join(lines))

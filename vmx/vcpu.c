@@ -11,6 +11,7 @@
 #include "arch/x86_64/lib/phys.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/paging.h"
+#include "arch/x86_64/regs/cr.h"
 #include "arch/x86_64/regs/msr.h"
 #include "arch/x86_64/timer.h"
 #include "arch/x86_64/traps.h"
@@ -343,12 +344,24 @@ static void arm_deadline(struct vcpu *v, u64 now)
     }
 }
 
+// With interrupts off only an NMI ends HLT, and a device has one way to raise it: LINT0.
+static bool can_wake(const struct vcpu *v)
+{
+    u32 lint0 = v->vm->lapic.lvt[LAPIC_LVT_LINT0];
+    bool nmi = (lint0 & (APIC_LVT_DELIVERY | APIC_LVT_MASKED)) == APIC_DM_NMI << 8;
+    return nmi || (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF);
+}
+
 // The guest halts: the CPU does too, until the nearest deadline or any interrupt.
 static void idle(struct vcpu *v)
 {
     u64 next = deadline_next(&v->vm->timers);
     if (next == DEADLINE_NEVER) {
         vm_stop(v->vm, VM_END_HALTED, "HLT and nothing left that could wake it");
+        return;
+    }
+    if (!can_wake(v)) {
+        vm_stop(v->vm, VM_END_HALTED, "HLT with interrupts off");
         return;
     }
     timer_arm(next);

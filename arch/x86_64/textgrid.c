@@ -33,22 +33,29 @@ void textgrid_clear(struct textgrid *grid)
     grid->dirty_end = grid->rows;
 }
 
-static void next_row(struct textgrid *grid)
+static void scroll(struct textgrid *grid)
 {
-    grid->x = 0;
-    if (grid->y + 1u < grid->rows) {
-        grid->y++;
-        return;
-    }
     memmove(grid->cells[0], grid->cells[1], (grid->rows - 1u) * sizeof(grid->cells[0]));
     memset(grid->cells[grid->rows - 1], ' ', sizeof(grid->cells[0]));
+    grid->y = (u16)(grid->rows - 1);
     mark_dirty(grid, 0, grid->rows);
+}
+
+// Scrolls only when something follows: the last line's newline would cost a row otherwise.
+static void next_row(struct textgrid *grid)
+{
+    if (grid->y >= grid->rows)
+        scroll(grid);
+    grid->x = 0;
+    grid->y++;
 }
 
 static void put_cell(struct textgrid *grid, u8 character)
 {
     if (grid->x >= grid->columns)
         next_row(grid);
+    if (grid->y >= grid->rows)
+        scroll(grid);
     grid->cells[grid->y][grid->x++] = character;
     mark_dirty(grid, grid->y, (u16)(grid->y + 1));
 }

@@ -15,7 +15,8 @@ enum textgrid_escape { ESCAPE_NONE, ESCAPE_BEGUN, ESCAPE_CSI, ESCAPE_OSC };
 
 struct textgrid {
     u16 columns, rows;
-    u16 x, y;                   // where the next character goes; x may be columns: it then wraps
+    u16 x, y; // where the next character goes: after the last column it wraps, after the last row
+              // it scrolls
     u16 dirty_first, dirty_end; // rows that may differ from what is shown
     enum textgrid_escape escape;
     u8 cells[TEXTGRID_MAX_ROWS][TEXTGRID_MAX_COLUMNS];

@@ -57,7 +57,7 @@ static void what_is_found_is_reported(void **state)
     with_text_screen(&config);
     console_init(&config);
     assert_non_null(strstr(fake.e9, "\nconsole: serial port 2f8, port e9, text screen 80x25\n"));
-    assert_non_null(strstr(vga_row(23), "console: serial port 2f8, port e9, text screen 80x25"));
+    assert_non_null(strstr(vga_row(24), "console: serial port 2f8, port e9, text screen 80x25"));
 }
 
 static void nothing_found_is_survived(void **state)
@@ -129,7 +129,7 @@ static void streams_and_screen_can_be_written_apart(void **state)
     console_write_streams("stream\n", 7);
     assert_string_equal(fake.sent, "stream\r\n");
     assert_string_equal(fake.e9, "stream\n");
-    assert_string_equal(vga_row(23), "screen");
+    assert_string_equal(vga_row(24), "screen");
 }
 
 static void the_alarm_clears_and_colours_the_screen(void **state)

@@ -95,9 +95,16 @@ static void the_bottom_scrolls(void **state)
     assert_string_equal(row(0), "2");
     assert_string_equal(row(1), "3");
     assert_string_equal(row(2), "4");
+    write("\n");
+    assert_int_equal(drawn, 0);
+    assert_string_equal(row(2), "4");
     write("\n\n");
     assert_string_equal(row(0), "4");
     assert_string_equal(row(2), "");
+    write("5\n6");
+    assert_string_equal(row(0), "");
+    assert_string_equal(row(1), "5");
+    assert_string_equal(row(2), "6");
 }
 
 static void long_lines_wrap(void **state)

@@ -39,10 +39,10 @@ static void crash_end(int status)
 
 static void bring_up_cpu(void)
 {
-    cpu_read_features();
     gdt_load(&cpus[0]);
     idt_init();
     idt_load();
+    cpu_read_features();
     cpu_setup();
 }
 

@@ -84,7 +84,7 @@ static void decode_tsc(struct cpu_features *f, cpuid_fn read)
 {
     if (f->max_leaf >= 0x15) {
         struct cpuid_regs r = read(0x15, 0);
-        if (r.eax && r.ebx && r.ecx)
+        if (r.eax) // where another of the three is missing, the result is 0 by itself
             f->tsc_hz = (u64)r.ecx * r.ebx / r.eax;
     }
     if (f->max_leaf >= 0x16)

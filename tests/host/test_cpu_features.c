@@ -172,6 +172,8 @@ static void leaves_that_are_not_there_are_not_believed(void **state)
     // CPUs without extended leaves may give anything for the first one.
     extended[0].eax = 0x12345678;
     assert_int_equal(decode().max_ext_leaf, 0);
+    extended[0].eax = 0xffffffff;
+    assert_int_equal(decode().max_ext_leaf, 0);
     basic[0].eax = 0;
     basic[1].ecx = ~0u;
     assert_false(decode().vmx);

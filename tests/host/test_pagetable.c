@@ -63,16 +63,21 @@ static bool mapped(u64 linear)
     return pagetable_lookup(pt.root, linear, &m);
 }
 
-static u64 raw_entry(u64 linear, unsigned level)
+static u64 *entry_of(u64 linear, unsigned level)
 {
     u64 table = pt.root.raw;
     for (unsigned l = 3;; l--) {
         u64 *entries = phys_ptr(HPA(table));
-        u64 entry = entries[linear >> (12 + 9 * l) & 511];
+        u64 *entry = &entries[linear >> (12 + 9 * l) & 511];
         if (l == level)
             return entry;
-        table = entry & PTE_ADDR;
+        table = *entry & PTE_ADDR;
     }
+}
+
+static u64 raw_entry(u64 linear, unsigned level)
+{
+    return *entry_of(linear, level);
 }
 
 static void a_new_table_maps_nothing(void **state)
@@ -150,6 +155,24 @@ static void upper_entries_take_no_right_away(void **state)
     assert_int_equal(pagetable_map(&pt, SOMEWHERE, 0, 0x1000, PAGE_READ, MEM_UC), OK);
     for (unsigned level = 1; level <= 3; level++)
         assert_int_equal(raw_entry(SOMEWHERE, level) & ~PTE_ADDR, PTE_P | PTE_W | PTE_A);
+}
+
+// The lookup reads tables as the CPU does, not only those that pagetable_map makes.
+static void a_right_needs_every_level(void **state)
+{
+    (void)state;
+    assert_int_equal(pagetable_map(&pt, SOMEWHERE, 0, 0x1000, PAGE_WRITE | PAGE_EXEC, MEM_WB), OK);
+    for (unsigned level = 0; level <= 3; level++) {
+        u64 *entry = entry_of(SOMEWHERE, level);
+        assert_true(at(SOMEWHERE).write && at(SOMEWHERE).exec);
+        *entry ^= PTE_W;
+        assert_false(at(SOMEWHERE).write);
+        *entry ^= PTE_W | PTE_NX;
+        assert_false(at(SOMEWHERE).exec);
+        *entry ^= PTE_NX | PTE_P;
+        assert_false(mapped(SOMEWHERE));
+        *entry ^= PTE_P;
+    }
 }
 
 static void the_largest_page_that_fits(void **state)
@@ -278,6 +301,7 @@ int main(void)
         T(the_bits_of_a_leaf),
         T(without_nx_bit_63_stays_clear),
         T(upper_entries_take_no_right_away),
+        T(a_right_needs_every_level),
         T(the_largest_page_that_fits),
         T(no_1g_pages_where_there_are_none),
         T(no_large_page_over_uneven_addresses),

@@ -89,11 +89,11 @@ static void each_outcome_has_its_line(void **state)
 {
     (void)state;
     static const struct selftest tests[] = {
-        {"a.passes",      passes,             0},
-        {"a.expect_eq",   fails_at_expect_eq, 0},
-        {"a.fails_twice", fails_twice,        0},
-        {"a.skips",       skips,              0},
-        {"a.both",        skips_then_fails,   0},
+        {"a.passes",      passes,             0, 0},
+        {"a.expect_eq",   fails_at_expect_eq, 0, 0},
+        {"a.fails_twice", fails_twice,        0, 0},
+        {"a.skips",       skips,              0, 0},
+        {"a.both",        skips_then_fails,   0, 0},
     };
     expect_counts(RUN(tests, NULL, 0), 1, 3, 1);
     assert_int_equal(runs, 1);
@@ -112,7 +112,7 @@ static void expect_names_what_failed(void **state)
 {
     (void)state;
     static const struct selftest tests[] = {
-        {"a.expect", fails_at_expect, 0}
+        {"a.expect", fails_at_expect, 0, 0}
     };
     expect_counts(RUN(tests, NULL, 0), 0, 1, 0);
     assert_int_equal(runs, 0);
@@ -123,9 +123,9 @@ static void the_glob_chooses(void **state)
 {
     (void)state;
     static const struct selftest tests[] = {
-        {"host.one",  passes, 0},
-        {"host.two",  passes, 0},
-        {"guest.one", passes, 0},
+        {"host.one",  passes, 0, 0},
+        {"host.two",  passes, 0, 0},
+        {"guest.one", passes, 0, 0},
     };
     expect_counts(RUN(tests, "host.*", 0), 2, 0, 0);
     expect_counts(RUN(tests, "*.one", 0), 2, 0, 0);
@@ -139,34 +139,66 @@ static void what_is_missing_is_named(void **state)
 {
     (void)state;
     static const struct selftest tests[] = {
-        {"a.none",  passes, NEEDS_NOTHING                 },
-        {"a.vmx",   passes, NEEDS_VMX                     },
-        {"a.both",  passes, NEEDS_VMX | NEEDS_UNRESTRICTED},
-        {"a.timer", passes, NEEDS_PREEMPTION              },
-        {"a.x2",    passes, NEEDS_X2APIC                  },
-        {"a.odd",   passes, 1u << 31                      },
+        {"a.none",  passes, NEEDS_NOTHING,                   0},
+        {"a.vmx",   passes, NEEDS_VMX,                       0},
+        {"a.both",  passes, NEEDS_VMX | NEEDS_UNRESTRICTED,  0},
+        {"a.timer", passes, NEEDS_PREEMPTION,                0},
+        {"a.x2",    passes, NEEDS_X2APIC,                    0},
+        {"a.two",   passes, NEEDS_X2APIC | NEEDS_PREEMPTION, 0},
+        {"a.odd",   passes, 1u << 31,                        0},
     };
-    expect_counts(RUN(tests, NULL, NEEDS_VMX), 2, 0, 4);
+    expect_counts(RUN(tests, NULL, NEEDS_VMX), 2, 0, 5);
     assert_int_equal(runs, 2);
     assert_non_null(strstr(output, "PASS a.vmx\n"));
     assert_non_null(strstr(output, "SKIP a.both: needs unrestricted guest\n"));
     assert_non_null(strstr(output, "SKIP a.timer: needs VMX-preemption timer\n"));
     assert_non_null(strstr(output, "SKIP a.x2: needs x2APIC\n"));
+    assert_non_null(strstr(output, "SKIP a.two: needs x2APIC\n")); // the first of them
     assert_non_null(strstr(output, "SKIP a.odd: needs something unknown\n"));
-    expect_counts(RUN(tests, NULL, ~0u), 6, 0, 0);
+    expect_counts(RUN(tests, NULL, ~0u), 7, 0, 0);
 }
 
 static void a_long_text_is_cut(void **state)
 {
     (void)state;
     static const struct selftest tests[] = {
-        {"a.long", fails_with_a_long_story, 0}
+        {"a.long", fails_with_a_long_story, 0, 0}
     };
     expect_counts(RUN(tests, NULL, 0), 0, 1, 0);
     size_t want = sizeof(((struct selftest_ctx *)0)->why) - 1;
     const char *line = strstr(output, "FAIL a.long: ");
     assert_non_null(line);
     assert_int_equal(strcspn(line, "\n"), strlen("FAIL a.long: ") + want);
+}
+
+static void passes_for_7(struct selftest_ctx *t)
+{
+    EXPECT_EQ(t->arg, 7);
+    runs++;
+}
+
+static void sets_run_one_after_the_other(void **state)
+{
+    (void)state;
+    static const struct selftest first[] = {
+        {"a.first", passes, 0, 0}
+    };
+    static const struct selftest second[] = {
+        {"b.seven", passes_for_7, 0, 7},
+        {"b.eight", passes_for_7, 0, 8}
+    };
+    const struct selftest_set sets[] = {
+        {first,  first + 1 },
+        {first,  first     },
+        {second, second + 2}
+    };
+    expect_counts(selftest_run(sets, 3, NULL, 0), 2, 1, 0);
+    const char *a = strstr(output, "PASS a.first\n");
+    assert_ptr_equal(a, output);
+    assert_non_null(strstr(a, "PASS b.seven\nFAIL b.eight: "));
+    output_length = 0;
+    expect_counts(selftest_run(sets, 3, "b.*", 0), 1, 1, 0);
+    expect_counts(selftest_run(sets, 1, "b.*", 0), 0, 0, 0);
 }
 
 static void no_tests_is_no_failure(void **state)
@@ -184,6 +216,7 @@ int main(void)
         cmocka_unit_test_setup(the_glob_chooses, setup),
         cmocka_unit_test_setup(what_is_missing_is_named, setup),
         cmocka_unit_test_setup(a_long_text_is_cut, setup),
+        cmocka_unit_test_setup(sets_run_one_after_the_other, setup),
         cmocka_unit_test_setup(no_tests_is_no_failure, setup),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

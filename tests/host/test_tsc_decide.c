@@ -16,38 +16,32 @@ static void decisions(void **state)
 {
     (void)state;
     static const struct {
+        const char *what;
         u64 mhz[TSC_SOURCES]; // 15H, 16H, HPET, PM timer, PIT
         enum tsc_source want;
         bool checked, disputed;
     } rows[] = {
-  // Nothing at all.
-        {{0, 0, 0, 0, 0},                TSC_NONE,     false, false},
- // One opinion only.
-        {{2000, 0, 0, 0, 0},             TSC_CPUID_15, false, false},
-        {{0, 2000, 0, 0, 0},             TSC_CPUID_16, false, false},
-        {{0, 0, 2000, 0, 0},             TSC_HPET,     false, false},
-        {{0, 0, 0, 2000, 0},             TSC_PM_TIMER, false, false},
-        {{0, 0, 0, 0, 2000},             TSC_PIT,      false, false},
- // A good machine: 15H is exact, and measured to be so.
-        {{2000, 2000, 2001, 1999, 2002}, TSC_CPUID_15, true,  false},
-        {{2000, 0, 0, 2019, 0},          TSC_CPUID_15, true,  false},
-        {{2000, 0, 0, 2021, 0},          TSC_PM_TIMER, false, true },
- // An emulator: CPUID of the chip, a TSC of its own.
-        {{3500, 3500, 0, 100, 100},      TSC_PM_TIMER, true,  true },
-        {{3500, 3500, 0, 0, 100},        TSC_PIT,      false, true },
-        {{0, 3500, 100, 0, 0},           TSC_HPET,     false, true },
- // 16H agrees, but is a round number.
-        {{0, 2900, 0, 2904, 0},          TSC_PM_TIMER, true,  false},
- // One reference is wrong: the two others outvote it.
-        {{0, 0, 1000, 2000, 2000},       TSC_PM_TIMER, true,  true },
-        {{0, 0, 2000, 1000, 2000},       TSC_HPET,     true,  true },
-        {{0, 0, 2000, 2000, 1000},       TSC_HPET,     true,  true },
- // Two references disagree: what CPUID told decides between them.
-        {{2000, 0, 1000, 2000, 0},       TSC_CPUID_15, true,  true },
-        {{0, 2000, 1000, 0, 2000},       TSC_PIT,      true,  true },
-        {{0, 0, 1000, 2000, 0},          TSC_HPET,     false, true },
- // 15H agrees with the one that is outvoted: it is told and confirmed, so it is taken.
-        {{2000, 0, 2000, 1000, 1000},    TSC_CPUID_15, true,  true },
+        {"nothing",                     {0, 0, 0, 0, 0},                TSC_NONE,     false, false},
+        {"only 15H",                    {2000, 0, 0, 0, 0},             TSC_CPUID_15, false, false},
+        {"only 16H",                    {0, 2000, 0, 0, 0},             TSC_CPUID_16, false, false},
+        {"only HPET",                   {0, 0, 2000, 0, 0},             TSC_HPET,     false, false},
+        {"only PM timer",               {0, 0, 0, 2000, 0},             TSC_PM_TIMER, false, false},
+        {"only PIT",                    {0, 0, 0, 0, 2000},             TSC_PIT,      false, false},
+        {"all agree: 15H is exact",     {2000, 2000, 2001, 1999, 2002}, TSC_CPUID_15, true,  false},
+        {"15H within 1%",               {2000, 0, 0, 2019, 0},          TSC_CPUID_15, true,  false},
+        {"15H past 1%",                 {2000, 0, 0, 2021, 0},          TSC_PM_TIMER, false, true },
+        {"an emulator",                 {3500, 3500, 0, 100, 100},      TSC_PM_TIMER, true,  true },
+        {"told twice, measured once",   {3500, 3500, 0, 0, 100},        TSC_PIT,      false, true },
+        {"16H against HPET",            {0, 3500, 100, 0, 0},           TSC_HPET,     false, true },
+        {"16H agrees, but is round",    {0, 2900, 0, 2904, 0},          TSC_PM_TIMER, true,  false},
+        {"HPET is outvoted",            {0, 0, 1000, 2000, 2000},       TSC_PM_TIMER, true,  true },
+        {"PM timer is outvoted",        {0, 0, 2000, 1000, 2000},       TSC_HPET,     true,  true },
+        {"PIT is outvoted",             {0, 0, 2000, 2000, 1000},       TSC_HPET,     true,  true },
+        {"16H has no vote",             {0, 1000, 1000, 2000, 2000},    TSC_PM_TIMER, true,  true },
+        {"15H decides between two",     {2000, 0, 1000, 2000, 0},       TSC_CPUID_15, true,  true },
+        {"16H decides between two",     {0, 2000, 1000, 0, 2000},       TSC_PIT,      true,  true },
+        {"nothing decides between two", {0, 0, 1000, 2000, 0},          TSC_HPET,     false, true },
+        {"15H with the outvoted one",   {2000, 0, 2000, 1000, 1000},    TSC_CPUID_15, true,  true },
     };
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
         struct tsc_opinions o;
@@ -56,7 +50,7 @@ static void decisions(void **state)
         struct tsc_decision d = tsc_decide(&o);
         if (d.source != rows[i].want || d.checked != rows[i].checked ||
             d.disputed != rows[i].disputed)
-            fail_msg("row %u: source %u, checked %d, disputed %d", i, d.source, d.checked,
+            fail_msg("%s: source %u, checked %d, disputed %d", rows[i].what, d.source, d.checked,
                      d.disputed);
         assert_int_equal(d.hz, d.source == TSC_NONE ? 0 : o.hz[d.source]);
     }
@@ -142,6 +136,8 @@ static void a_spoiled_sample_is_left_out(void **state)
     // Each sample in turn is read 500 ticks late, with parts of 1,000.
     assert_int_equal(rate(500, 0, 1000, 10, 2000, 20, 3000, 30), 100000);
     assert_int_equal(rate(0, 0, 1000, 10, 2000, 20, 3500, 30), 100000);
+    // Both ends late: the part between them is the middle one.
+    assert_int_equal(rate(500, 0, 1000, 10, 2000, 20, 3500, 30), 100000);
     // A late inner one makes its two parts wrong in opposite directions: the third is the middle.
     assert_int_equal(rate(0, 0, 1500, 10, 2000, 20, 3000, 30), 100000);
     assert_int_equal(rate(0, 0, 1000, 10, 2500, 20, 3000, 30), 100000);

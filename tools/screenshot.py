@@ -66,14 +66,15 @@ class Picture:
 
 
 class RfbScreen:
-    """Follows a Bochs screen. It sends 8-bit pixels, blue in the top two bits, and nothing else.
+    """Follows a Bochs screen. It sends 8-bit pixels and nothing else. It announces them with blue in
+    the top two bits, but puts red in the top three, then green, and blue in the lowest two.
 
     Bochs puts a bar of buttons above the machine's screen and a status line below it; they are cut
     off.
     """
     TOP_BAR = 32
     STATUS_BAR = 18
-    PALETTE = [bytes(((p & 7) * 255 // 7, (p >> 3 & 7) * 255 // 7, (p >> 6) * 255 // 3))
+    PALETTE = [bytes(((p >> 5) * 255 // 7, (p >> 2 & 7) * 255 // 7, (p & 3) * 255 // 3))
                for p in range(256)]
 
     def __init__(self, port):

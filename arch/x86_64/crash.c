@@ -11,8 +11,6 @@
 #include "arch/x86_64/serial.h"
 #include "arch/x86_64/stacks.h"
 
-bool crash_peek(u64 addr, u8 *value); // crash_peek.asm
-
 static void (*end_machine)(int status);
 static u32 crashed_cpu; // its APIC ID + 1; 0: none
 static u32 crashes;     // of that CPU

@@ -12,6 +12,10 @@
 // not return. Without one, or if it returns, the CPU is halted.
 void crash_set_end(void (*end)(int status));
 
+// Reads the byte at a linear address that may not be mapped; false if it is not, and value is then
+// as it was. Needs nothing of the CPU but its IDT.
+bool crash_peek(u64 addr, u8 *value);
+
 // Reports an exception (or an interrupt nobody handles) of the host on every sink of the console
 // and ends the machine. A crash inside the report is reported in one line; a crash of another CPU
 // meanwhile only halts that CPU.

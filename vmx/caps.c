@@ -35,7 +35,8 @@ const struct ctl_policy ctl_policies[CTL_WORDS] = {
                  .refused = PIN_POSTED_INTR                                              },
     [CTL_PROC] = {.required = PROC_TSC_OFFSETTING | PROC_HLT | PROC_CR8_LOAD | PROC_CR8_STORE |
                               PROC_IO_BITMAPS | PROC_MSR_BITMAPS | PROC_SECONDARY,
-                 .optional = 0,
+                 // What CPUID hides must not work either.
+                 .optional = PROC_MONITOR | PROC_MWAIT | PROC_RDPMC,
                  .refused = PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INTR_WINDOW | PROC_NMI_WINDOW |
                              PROC_MTF | PROC_TERTIARY | PROC_TPR_SHADOW | PROC_INVLPG |
                              PROC_MOV_DR                                                 },

@@ -156,6 +156,12 @@ void exit_dispatch(struct vcpu *vcpu)
     case ACT_SKIP:
         vcpu_skip(vcpu, exit->length);
         break;
+    case ACT_REPEAT:
+        // Stepping stops at each element, with RIP at the instruction: SDM volume 3, "Single-Step
+        // Exception Condition".
+        if (unlikely(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF))
+            single_step();
+        break;
     case ACT_IDLE:
         vcpu_skip(vcpu, exit->length);
         vcpu->halted = true;

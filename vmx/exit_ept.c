@@ -154,6 +154,7 @@ static enum exit_action emulate_access(struct vcpu *v)
         v->exit.length = insn.length;
         return ACT_SKIP;
     case EMULATE_MORE:
+        return ACT_REPEAT;
     case E_TIMEOUT: // page tables that kept changing: once more
         return ACT_RESUME;
     case E_FAULT:

@@ -147,10 +147,12 @@ static enum exit_action string(struct vcpu *v, u64 q)
     vcpu_paging(v, &s.paging);
     vcpu_memory(v, &s.memory);
     vcpu_segment(s.which, &s.segment);
-    u64 step = vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_DF ? ~(u64)s.size + 1 : s.size;
+    u64 rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+    u64 step = rflags & RFLAGS_DF ? ~(u64)s.size + 1 : s.size;
+    unsigned burst = rflags & RFLAGS_TF ? 1 : STRING_BURST;
     u64 *index = &v->regs[s.in ? GPR_RDI : GPR_RSI];
     u64 *count = &v->regs[GPR_RCX];
-    for (unsigned n = 0; err == OK && n < STRING_BURST; n++) {
+    for (unsigned n = 0; err == OK && n < burst; n++) {
         if (rep && (*count & s.mask) == 0)
             return ACT_SKIP;
         err = element(&s, &fault);
@@ -162,7 +164,7 @@ static enum exit_action string(struct vcpu *v, u64 q)
         set_masked(count, s.mask, *count - 1);
     }
     if (err == OK)
-        return (*count & s.mask) == 0 ? ACT_SKIP : ACT_RESUME;
+        return (*count & s.mask) == 0 ? ACT_SKIP : ACT_REPEAT;
     if (err == E_FAULT) {
         vcpu_raise(v, fault);
         return ACT_FAULT;

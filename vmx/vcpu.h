@@ -60,6 +60,7 @@ struct exit_info {
 enum exit_action {
     ACT_RESUME, // the same instruction again, or the state is as it should be
     ACT_SKIP,   // the instruction is done
+    ACT_REPEAT, // an element of a repeated instruction is done, and more are to come
     ACT_FAULT,  // vcpu->exception is to be delivered; RIP stays
     ACT_IDLE,   // the instruction is done and the vCPU waits for an event
     ACT_STOP,   // vm_stop has been called

@@ -4,7 +4,7 @@
 GUEST_FLAGS := -std=c17 -Os -I. $(WARN) -ffreestanding -fno-pic -fno-pie -mno-red-zone \
                -mgeneral-regs-only -fno-stack-protector -fcf-protection=none \
                -fno-asynchronous-unwind-tables -fno-common -ffunction-sections -fdata-sections
-GUEST_LD    := -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,noexecstack -Wl,--gc-sections \
+GUEST_LD    := -nostdlib -static -Wl,--build-id=none -Wl,-z,noexecstack -Wl,--gc-sections \
                -Wl,-z,max-page-size=0x1000 -Wl,--no-warn-rwx-segments -T guest/tiny/program.ld
 GUEST_TESTS := $(sort $(wildcard tests/guest/*.c))
 GUEST_BINS  := $O/g/tiny64.bin $O/g/tiny32.bin $O/g/tiny16.bin $O/g/tests64.bin $O/g/bench64.bin
@@ -27,8 +27,10 @@ $O/g/32/%.asm.o: %.asm tools/guest.mk | $O/.packages-build
 	@mkdir -p $(@D)
 	$Q$(NASM) -f elf32 -w+all -Werror -DMODE=32 $< -o $@
 
-RT64 := $O/g/64/guest/tiny/rt64.asm.o $O/g/64/guest/tiny/rt.o $O/g/64/guest/tiny/record.asm.o
-RT32 := $O/g/32/guest/tiny/rt32.asm.o $O/g/32/guest/tiny/rt.o $O/g/32/guest/tiny/record.asm.o
+RT64 := $O/g/64/guest/tiny/rt64.asm.o $O/g/64/guest/tiny/rt.o $O/g/64/guest/tiny/record.asm.o \
+        $O/g/64/arch/x86_64/lib/memory.o
+RT32 := $O/g/32/guest/tiny/rt32.asm.o $O/g/32/guest/tiny/rt.o $O/g/32/guest/tiny/record.asm.o \
+        $O/g/32/arch/x86_64/lib/memory.o
 
 $O/g/tiny64.elf: $(RT64) $O/g/64/guest/tiny/tiny.o guest/tiny/program.ld
 	$Q$(CC) -m64 $(GUEST_LD) -o $@ $(filter %.o,$^)

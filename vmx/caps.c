@@ -36,7 +36,7 @@ const struct ctl_policy ctl_policies[CTL_WORDS] = {
     [CTL_PROC] = {.required = PROC_TSC_OFFSETTING | PROC_HLT | PROC_CR8_LOAD | PROC_CR8_STORE |
                               PROC_IO_BITMAPS | PROC_MSR_BITMAPS | PROC_SECONDARY,
                  // What CPUID hides must not work either.
-                 .optional = PROC_MONITOR | PROC_MWAIT | PROC_RDPMC,
+                  .optional = PROC_MONITOR | PROC_MWAIT | PROC_RDPMC,
                  .refused = PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INTR_WINDOW | PROC_NMI_WINDOW |
                              PROC_MTF | PROC_TERTIARY | PROC_TPR_SHADOW | PROC_INVLPG |
                              PROC_MOV_DR                                                 },
@@ -162,7 +162,8 @@ static void verdict_set(struct vmx_verdict *v, enum vmx_verdict_kind kind, const
 static void judge_absent(const struct vmx_probe *p, struct vmx_verdict *v)
 {
     if (p->hypervisor[0]) {
-        verdict_set(v, VMX_HIDDEN, "", "turn on nested virtualization in the outer hypervisor");
+        verdict_set(v, VMX_HIDDEN, "",
+                    "turn on nested virtualization in the outer hypervisor (QEMU: with KVM)");
         fmt_snprintf(v->why, sizeof(v->why), "no VT-x: the outer hypervisor (%s) does not offer it",
                      p->hypervisor);
     } else if (!strcmp(p->vendor, "GenuineIntel")) {

@@ -128,6 +128,12 @@ vga: extension=vbe"""
         self.epilogue += line
         return b""
 
+    @staticmethod
+    def default_video(firmware):
+        """GRUB's gfxpayload. Bochs' screen server knows text and 8-bit modes only, OVMF only wider
+        ones: so no screen with that."""
+        return "keep" if firmware == "uefi" else "text"
+
     def rfb_port(self):
         """Where the screen is served, once it is."""
         try:
@@ -199,6 +205,11 @@ class Qemu:
 
     def sift(self, line):
         return line
+
+    @staticmethod
+    def default_video(firmware):
+        """GRUB's gfxpayload. UEFI has no text mode."""
+        return "auto" if firmware == "uefi" else "text"
 
     def ending(self, returncode, stderr):
         if returncode > 0 and returncode & 1 and not stderr.strip():

@@ -225,7 +225,8 @@ def parse_arguments(argv):
     add("--firmware", choices=("bios", "uefi"), default="bios")
     add("--media", choices=("cd", "disk", "usb"), default="cd")
     add("--mem", type=int, default=512, metavar="MiB")
-    add("--video", default=None, help="GRUB's gfxpayload (text; auto under UEFI)")
+    add("--video", default=None,
+        help="GRUB's gfxpayload (text; auto under UEFI, but in Bochs keep: no screen)")
     add("--cmdline", default="", help="Corbel's command line")
     add("--module", nargs=2, action="append", default=[], metavar=("FILE", "LINE"),
         help="a module and its line; may be given again")
@@ -270,7 +271,7 @@ def prepare(options, work):
     if not medium:
         if not options.kernel.exists():
             raise machine.MachineError(f"{options.kernel} is not there; make it first")
-        video = options.video or ("auto" if options.firmware == "uefi" else "text")
+        video = options.video or box.default_video(options.firmware)
         image.build(spec.image, options.kernel, options.cmdline, options.module, video, work)
     return box, spec
 

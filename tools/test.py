@@ -27,16 +27,22 @@ TOP = pathlib.Path(__file__).resolve().parent.parent
 # 2 emulators at most: each wants a core.
 WORKERS = 2
 FAIL_TAIL = 15  # lines of a failed step's log that are shown
+MAKE_PROGRESS = re.compile(r"^  [A-Z]+ +\S")  # what else went well hides what did not
 
 
 class Failure(Exception):
     """The step failed; the text says why in a line."""
 
 
+class NotRun(Failure):
+    """It was not even started."""
+
+
 class Outcome:
     def __init__(self):
         self.passed = self.failed = 0
         self.why = ""
+        self.has_log = True
         self.seconds = 0.0
         self.note = ""
 
@@ -63,13 +69,14 @@ class Tester:
         lacking = [name for name in step.needs if name in self.failed_names]
         try:
             if lacking:
-                raise Failure(f"not run: {', '.join(lacking)} failed")
+                raise NotRun(f"{', '.join(lacking)} failed")
             {Command: self.command, Host: self.host, Fuzz: self.command,
              Boot: self.boot}[type(step)](step, outcome)
             if not outcome.failed:
                 outcome.passed = max(outcome.passed, 1)
         except Failure as failure:
             outcome.why = str(failure)
+            outcome.has_log = not isinstance(failure, NotRun)
             outcome.failed = max(outcome.failed, 1)
         outcome.seconds = time.monotonic() - started
         with self.lock:
@@ -86,10 +93,14 @@ class Tester:
         if not outcome.failed:
             print(f"{head} ok ({outcome.seconds:.0f} s{cases}{outcome.note})", flush=True)
             return
+        if not outcome.has_log:
+            print(f"{head} NOT RUN: {outcome.why}", flush=True)
+            return
         print(f"{head} FAILED ({outcome.seconds:.0f} s): {outcome.why}", flush=True)
         log = self.log_path(step)
         if log.exists():
-            for line in log.read_text(errors="replace").splitlines()[-FAIL_TAIL:]:
+            lines = log.read_text(errors="replace").splitlines()
+            for line in [line for line in lines if not MAKE_PROGRESS.match(line)][-FAIL_TAIL:]:
                 print(f"      | {line}")
             print(f"      | (the whole of it: {os.path.relpath(log)})", flush=True)
 

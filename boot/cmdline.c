@@ -17,6 +17,7 @@ static const struct choice run_modes[] = {
     {"selftest", RUN_SELFTEST},
     {"bench",    RUN_BENCH   },
     {"caps",     RUN_CAPS    },
+    {"crash",    RUN_CRASH   },
     {NULL,       0           },
 };
 
@@ -152,16 +153,16 @@ struct option {
 
 static const struct option table[] = {
     {{"run", "guest|selftest|bench|caps",
-      "run the VMs, the self-tests, the measurements, or say what the machine offers"},
-     parse_run                                                                                            },
-    {{"test", "GLOB", "run only the self-tests whose names match"},                          parse_test   },
-    {{"log", "error|warn|info|debug", "show lines up to this level"},                        parse_log    },
-    {{"console", "auto|none|LIST of serial[:PORT],e9,screen", "where the log goes"},         parse_console},
-    {{"end", "auto|halt|reboot|bochs|qemu", "what to do when the run is over"},              parse_end    },
+      "run the VMs, the self-tests, the measurements, say what the machine offers, or crash"},
+     parse_run                                                                                                   },
+    {{"test", "GLOB", "run only the self-tests whose names match"},                                 parse_test   },
+    {{"log", "error|warn|info|debug", "show lines up to this level"},                               parse_log    },
+    {{"console", "auto|none|LIST of serial[:PORT],e9,screen", "where the log goes"},                parse_console},
+    {{"end", "auto|halt|reboot|bochs|qemu", "what to do when the run is over"},                     parse_end    },
     {{"without",
       "LIST of unrestricted-guest,preemption-timer,vpid,ept-1g,ept-2m,ack-on-exit,tpr-shadow,vnmi",
       "treat CPU features as absent"},
-     parse_without                                                                                        },
+     parse_without                                                                                               },
 };
 
 unsigned cmdline_option_count(void)

@@ -11,6 +11,7 @@ enum run_mode {
     RUN_SELFTEST, // the in-kernel tests
     RUN_BENCH,    // measure VM exits
     RUN_CAPS,     // say what the machine offers
+    RUN_CRASH,    // show the crash screen
 };
 
 struct console_choice {

@@ -3,6 +3,7 @@
 
 #include "arch/x86_64/console.h"
 #include "arch/x86_64/insn.h"
+#include "arch/x86_64/layout.h"
 #include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/log.h"
@@ -33,6 +34,16 @@ static int run_caps(const struct hypervisor *hv)
 {
     vmx_caps_report(&hv->probe, &hv->caps, &hv->verdict, say, NULL);
     return vmx_verdict_ok(&hv->verdict) ? STATUS_OK : STATUS_NO_GUESTS;
+}
+
+// A write where none may be: the exception is a real one, and so is all that the crash screen
+// shows.
+static int run_crash(void)
+{
+    log_info("run=crash: writing to the kernel's own text");
+    *(volatile u8 *)(uintptr_t)text_start = 0;
+    log_error("the text of the kernel can be written");
+    return STATUS_FAILED;
 }
 
 // ---- self-tests -------------------------------------------------------------------------------
@@ -74,6 +85,8 @@ int run_mode(const struct options *options, const struct boot_info *info, struct
 {
     if (options->run == RUN_CAPS)
         return run_caps(hv);
+    if (options->run == RUN_CRASH)
+        return run_crash();
     bool ready = vmx_verdict_ok(&hv->verdict);
     if (!ready && options->run != RUN_SELFTEST)
         return refuse(hv);

@@ -181,6 +181,11 @@ def selftests():
 def refusals():
     """A machine that cannot run guests is told so, on the serial line and on the screen."""
     rows = [
+        Boot("boot/crash", "the crash screen, from a real page fault", cmdline="run=crash",
+             status=4, forbid=(), about=5,
+             expect=(r"#PF page fault \(vector 14, error code 0003", r"^backtrace$",
+                     r" run_mode\+0x", r" kmain\+0x"),
+             serial=(r"Corbel has crashed",), screen=(r"#PF page fault", r"kmain\+0x")),
         Boot("boot/refuse-no-ept", "a CPU without EPT is refused", cpu=NO_EPT, status=3, about=6,
              expect=(r"^error: cannot run guests here: no EPT: the control \"enable EPT\"",),
              serial=(r"no EPT: the control \"enable EPT\" is not offered",),

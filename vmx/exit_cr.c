@@ -93,6 +93,8 @@ static enum exit_action write_cr0_value(struct vcpu *v, u64 value)
         return raise_gp(v);
     if (!(value & CR0_PG) && (cr4 & CR4_PCIDE))
         return raise_gp(v);
+    if (((old ^ value) & CR0_PG) && !switch_long_mode(value, cr4, &efer))
+        return raise_gp(v);
     if (!v->unrestricted && (value & (CR0_PE | CR0_PG)) != (CR0_PE | CR0_PG)) {
         vm_stop(v->vm, VM_END_UNHANDLED,
                 "CR0 = %llx turns paging off, which needs unrestricted guest; this CPU has none",
@@ -100,8 +102,6 @@ static enum exit_action write_cr0_value(struct vcpu *v, u64 value)
         vcpu_report(v, &v->exit);
         return ACT_STOP;
     }
-    if (((old ^ value) & CR0_PG) && !switch_long_mode(value, cr4, &efer))
-        return raise_gp(v);
     if (((old ^ value) & (CR0_PG | CR0_CD | CR0_NW)) && pae_paging(value, cr4, efer) &&
         load_pdptes(v, vmcs_read(VMCS_GUEST_CR3)) != OK)
         return raise_gp(v);

@@ -59,16 +59,18 @@ static u32 nested(const struct pic_chip *chip)
     return chip->icw4 & ICW4_SFNM ? BIT32(PIC_CASCADE) : 0;
 }
 
+static u32 chip_requests(const struct pic_chip *chip)
+{
+    return chip->irr & ~(u32)chip->imr;
+}
+
 // The input to acknowledge next, or NOBODY.
 static int chip_pending(const struct pic_chip *chip)
 {
-    u32 requests = chip->irr & ~(u32)chip->imr;
-    if (likely(requests == 0))
-        return NOBODY;
     u32 busy = by_priority(chip, serviced(chip));
     u32 first = busy & -busy; // 0 when nothing is in service: then below is everything
     u32 below = (first - 1) | (first & by_priority(chip, nested(chip)));
-    u32 ready = by_priority(chip, requests) & below;
+    u32 ready = by_priority(chip, chip_requests(chip)) & below;
     return ready ? (int)((bit_lowest(ready) + chip->top) & 7) : NOBODY;
 }
 
@@ -109,15 +111,24 @@ static unsigned chip_acknowledge(struct pic_chip *chip)
 
 // Brings the cascade and both INT outputs up to date. An INT that is up stays up when hold is set:
 // only an acknowledge or software withdraws it, a line does not (see pic.h).
-static void pic_update(struct pic *pic, bool hold)
+static void pic_settle(struct pic *pic, bool hold)
 {
     struct pic_chip *slave = &pic->slave, *master = &pic->master;
     bool was = master->intr;
     slave->intr = (hold && slave->intr) || chip_pending(slave) != NOBODY;
-    chip_drive(master, PIC_CASCADE, slave->intr);
+    if (slave->intr != (master->lines >> PIC_CASCADE & 1))
+        chip_drive(master, PIC_CASCADE, slave->intr);
     master->intr = (hold && was) || chip_pending(master) != NOBODY;
     if (master->intr != was)
         irq_set(&pic->intr, master->intr);
+}
+
+// Most accesses find that nothing is wanted and nothing was: there is nothing to settle then.
+static inline void pic_update(struct pic *pic, bool hold)
+{
+    const struct pic_chip *slave = &pic->slave, *master = &pic->master;
+    if (unlikely(chip_requests(slave) | chip_requests(master) | slave->intr | master->intr))
+        pic_settle(pic, hold);
 }
 
 void pic_set_irq(void *ctx, unsigned line, bool level)
@@ -246,14 +257,13 @@ static u8 pic_poll(struct pic *pic, struct pic_chip *chip)
     return input == NOBODY ? 0 : (u8)(POLL_REQUEST | input);
 }
 
-static struct pic_chip *chip_at(struct pic *pic, u64 port)
+static struct pic_chip *chip_at(struct pic *pic, u32 port)
 {
     return port >= PIC_SLAVE_PORT ? &pic->slave : &pic->master;
 }
 
-static u8 pic_read(struct device *dev, u64 port)
+static u8 pic_read(struct pic *pic, u32 port)
 {
-    struct pic *pic = container_of(dev, struct pic, dev);
     if (unlikely(port >= PIC_ELCR_PORT))
         return port & 1 ? pic->slave.elcr : pic->master.elcr;
     struct pic_chip *chip = chip_at(pic, port);
@@ -264,9 +274,8 @@ static u8 pic_read(struct device *dev, u64 port)
     return chip->read_isr ? chip->isr : chip->irr;
 }
 
-static void pic_write(struct device *dev, u64 port, u8 value)
+static void pic_write(struct pic *pic, u32 port, u8 value)
 {
-    struct pic *pic = container_of(dev, struct pic, dev);
     if (unlikely(port == PIC_ELCR_PORT))
         chip_write_elcr(&pic->master, value & ELCR_MASTER);
     else if (unlikely(port > PIC_ELCR_PORT))
@@ -280,7 +289,14 @@ static void pic_write(struct device *dev, u64 port, u8 value)
 
 static enum io_result pic_access(struct device *dev, struct io_access *io)
 {
-    return bytewise_access(dev, io, pic_read, pic_write);
+    struct pic *pic = container_of(dev, struct pic, dev);
+    if (unlikely(io->size != 1))
+        return bytewise_access(dev, io);
+    if (io->write)
+        pic_write(pic, (u32)io->addr, (u8)io->value);
+    else
+        io->value = pic_read(pic, (u32)io->addr);
+    return IO_DONE;
 }
 
 static void pic_reset(struct device *dev)

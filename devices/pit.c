@@ -6,8 +6,9 @@
 #include "devices/bytewise.h"
 
 enum {
-    CONTROL_PORT = 3, // offset of port 43H
-    READ_BACK = 3,    // the control word's D7-D6 that name no counter
+    CONTROL_PORT = 3,  // offset of port 43H
+    CONTROL_RW = 0x30, // how counts are read and written, or 0: latch
+    READ_BACK = 3,     // the control word's D7-D6 that name no counter
     READ_BACK_NO_COUNT = 0x20,
     READ_BACK_NO_STATUS = 0x10,
     PORT_61_GATE2 = 0x01,
@@ -103,7 +104,8 @@ static void pit_control(struct pit *pit, u8 word)
         return;
     }
     pit_counter_control(pit_counter_now(pit, index), word);
-    pit_reprogrammed(pit, index);
+    if (word & CONTROL_RW) // and not the latch command, which changes nothing
+        pit_reprogrammed(pit, index);
 }
 
 static u8 port_61_read(struct pit *pit)
@@ -123,9 +125,8 @@ static void port_61_write(struct pit *pit, u8 value)
     pit->port_61 = value & PORT_61_KEPT;
 }
 
-static u8 pit_read(struct device *dev, u64 port)
+static u8 pit_read(struct pit *pit, u32 port)
 {
-    struct pit *pit = container_of(dev, struct pit, dev);
     if (port == PIT_PORT_61)
         return port_61_read(pit);
     unsigned index = port & 3;
@@ -137,9 +138,8 @@ static u8 pit_read(struct device *dev, u64 port)
     return pit_counter_read(counter);
 }
 
-static void pit_write(struct device *dev, u64 port, u8 value)
+static void pit_write(struct pit *pit, u32 port, u8 value)
 {
-    struct pit *pit = container_of(dev, struct pit, dev);
     unsigned index = port & 3;
     if (port == PIT_PORT_61) {
         port_61_write(pit, value);
@@ -153,7 +153,14 @@ static void pit_write(struct device *dev, u64 port, u8 value)
 
 static enum io_result pit_access(struct device *dev, struct io_access *io)
 {
-    return bytewise_access(dev, io, pit_read, pit_write);
+    struct pit *pit = container_of(dev, struct pit, dev);
+    if (unlikely(io->size != 1))
+        return bytewise_access(dev, io);
+    if (io->write)
+        pit_write(pit, (u32)io->addr, (u8)io->value);
+    else
+        io->value = pit_read(pit, (u32)io->addr);
+    return IO_DONE;
 }
 
 static void pit_reset(struct device *dev)

@@ -64,12 +64,12 @@ static u32 half_left(const struct pit_counter *counter)
     return counter->value / 2 + (counter->out && counter->running & 1);
 }
 
-// Mode 2: starts a period.
+// Mode 2: starts a period. A low gate keeps OUT high.
 static void start_period(struct pit_counter *counter)
 {
     counter->value = counter->count;
     counter->null = false;
-    set_out(counter, counter->value != 1);
+    set_out(counter, counter->value != 1 || !counter->gate);
 }
 
 // The pulse that moves the count register into the counting element.
@@ -95,9 +95,12 @@ static void count_down(struct pit_counter *counter, u64 pulses)
     counter->value = (counter->value + wrap - (u32)(pulses % wrap)) % wrap;
 }
 
-// Modes 0 and 1: OUT rises when the count has expired; the element goes on through its modulus.
+// Modes 0 and 1: OUT rises when the count has expired; the element goes on through its modulus. The
+// gate's level does not matter in mode 1, nor in mode 5.
 static void count_out(struct pit_counter *counter, u64 pulses)
 {
+    if (!counter->gate && counter->mode == 0)
+        return;
     if (counter->armed && pulses >= counter->value) {
         counter->armed = false;
         set_out(counter, true);
@@ -105,9 +108,12 @@ static void count_out(struct pit_counter *counter, u64 pulses)
     count_down(counter, pulses);
 }
 
-// Modes 4 and 5: OUT is low for the one pulse in which the count has expired.
+// Modes 4 and 5: OUT is low for the one pulse in which the count has expired, gate or no gate.
 static void count_strobe(struct pit_counter *counter, u64 pulses)
 {
+    set_out(counter, true);
+    if (!counter->gate && counter->mode == 4)
+        return;
     if (counter->armed && pulses >= counter->value) {
         counter->armed = false;
         set_out(counter, false);
@@ -119,6 +125,8 @@ static void count_strobe(struct pit_counter *counter, u64 pulses)
 // Mode 2: OUT is low while the element holds 1; the next pulse reloads it.
 static void count_rate(struct pit_counter *counter, u64 pulses)
 {
+    if (!counter->gate)
+        return;
     if (pulses >= counter->value) {
         pulses -= counter->value;
         set_out(counter, false);
@@ -132,6 +140,8 @@ static void count_rate(struct pit_counter *counter, u64 pulses)
 // Mode 3: by twos, a half cycle at a time; whole periods change nothing but that OUT rose in each.
 static void count_square(struct pit_counter *counter, u64 pulses)
 {
+    if (!counter->gate)
+        return;
     if (pulses >= half_left(counter)) {
         pulses -= half_left(counter);
         start_half(counter, !counter->out);
@@ -145,14 +155,11 @@ static void count_square(struct pit_counter *counter, u64 pulses)
     counter->value -= (u32)pulses * 2;
 }
 
-// Whether pulses move the element: the gate's level matters in modes 0, 2, 3 and 4 only.
-static bool ungated(const struct pit_counter *counter)
-{
-    return counter->gate || counter->mode == 1 || counter->mode == 5;
-}
-
 void pit_counter_advance(struct pit_counter *counter, u64 now)
 {
+    static void (*const count[6])(struct pit_counter * counter, u64 pulses) = {
+        count_out, count_out, count_rate, count_square, count_strobe, count_strobe,
+    };
     if (now <= counter->at)
         return;
     u64 pulses = now - counter->at;
@@ -161,28 +168,17 @@ void pit_counter_advance(struct pit_counter *counter, u64 now)
         load(counter);
         pulses--;
     }
-    if (!counter->counting || pulses == 0)
-        return;
-    if (counter->mode >= 4)
-        set_out(counter, true); // a strobe lasts one pulse, gate or no gate
-    if (!ungated(counter))
-        return;
-    if (counter->mode == 2)
-        count_rate(counter, pulses);
-    else if (counter->mode == 3)
-        count_square(counter, pulses);
-    else if (counter->mode < 2)
-        count_out(counter, pulses);
-    else
-        count_strobe(counter, pulses);
+    if (counter->counting && pulses != 0)
+        count[counter->mode](counter, pulses);
 }
 
 u64 pit_counter_next_rise(const struct pit_counter *counter)
 {
     bool strobing = counter->mode >= 4 && !counter->out;
+    bool gated = !counter->gate && counter->mode != 1 && counter->mode != 5;
     if (strobing)
         return 1;
-    if (!ungated(counter) || !(counter->load || counter->counting))
+    if (gated || !(counter->load || counter->counting))
         return PIT_NEVER;
     u64 start = counter->load ? 1 : 0;
     u64 left = counter->load ? counter->count : counter->value;

@@ -94,7 +94,7 @@ static inline void ref_pulse(struct ref *r)
         if (r->mode == 1)
             ref_out(r, false);
         if (r->mode == 2)
-            ref_out(r, r->ce != 1);
+            ref_out(r, r->ce != 1 || !r->gate);
         if (r->mode == 3)
             ref_out(r, true);
         return;

@@ -247,6 +247,34 @@ static void irq_rises_when_out_0_does(void **state)
     }
 }
 
+// The rise foretold is the first one that comes, in every mode and with either gate.
+static void next_rise_foretells_the_first(void **state)
+{
+    (void)state;
+    u64 seed = 99;
+    for (unsigned run = 0; run < 20000; run++) {
+        struct pit_counter counter;
+        pit_counter_reset(&counter, rig_random(&seed) & 1, 0);
+        pit_counter_control(&counter, (u8)(0x10 | (rig_random(&seed) & 0x0e)));
+        for (unsigned i = 0; i < 6; i++) {
+            pit_counter_advance(&counter, counter.at + rig_random(&seed) % 10);
+            if (rig_random(&seed) % 2)
+                pit_counter_gate(&counter, rig_random(&seed) & 1);
+            else
+                pit_counter_write(&counter, (u8)(rig_random(&seed) % 8 + 1));
+        }
+        u64 foretold = pit_counter_next_rise(&counter), came = PIT_NEVER;
+        counter.rose = false;
+        for (u64 p = 1; p <= 40 && came == PIT_NEVER; p++) {
+            pit_counter_advance(&counter, counter.at + 1);
+            came = counter.rose ? p : PIT_NEVER;
+        }
+        if (came != foretold)
+            fail_msg("run %u, mode %u, gate %d: foretold %lld, came %lld", run, counter.mode,
+                     counter.gate, (long long)foretold, (long long)came);
+    }
+}
+
 // ---- the datasheet's figures --------------------------------------------------------------------
 
 // Counts and OUT after each pulse that follows the count's writing.
@@ -509,6 +537,7 @@ int main(void)
         cmocka_unit_test(random_binary_programs_match_the_reference),
         cmocka_unit_test(random_bcd_programs_match_the_reference),
         cmocka_unit_test(irq_rises_when_out_0_does),
+        cmocka_unit_test(next_rise_foretells_the_first),
         cmocka_unit_test(bcd_digits_above_9_weigh_what_they_weigh),
         cmocka_unit_test(nothing_is_armed_without_need),
         cmocka_unit_test(schedule_does_not_drift),

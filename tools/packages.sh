@@ -27,6 +27,10 @@ if ! command -v dpkg-query >/dev/null; then
     exit 0
 fi
 
+# make asks for several groups at once, and apt works for one at a time.
+exec 9<"$list"
+flock 9
+
 need=$(missing "$@")
 [ -n "$need" ] || exit 0
 

@@ -25,6 +25,13 @@
         EXPECT_EQ(result_.vector, want_vector);                                                    \
         EXPECT_EQ(result_.error, want_error);                                                      \
     } while (0)
+// A page that is not there. QEMU's TCG reads before it writes, and faults as for a read.
+#define EXPECT_NO_PAGE(addr)                                                                       \
+    do {                                                                                           \
+        struct probe_result result_ = probe_write(addr);                                           \
+        EXPECT_EQ(result_.vector, VEC_PF);                                                         \
+        EXPECT_EQ(result_.error & ~(u64)PFEC_W, 0);                                                \
+    } while (0)
 #define EXPECT_NO_FAULT(probe) EXPECT_EQ((probe).vector, PROBE_NO_FAULT)
 
 static u8 data_ret[16] = {RET};
@@ -93,7 +100,7 @@ SELFTEST(host, window_alias_of_the_image_keeps_its_rights, NEEDS_NOTHING)
     EXPECT_EQ(*alias_of(data_ret), RET);
     EXPECT_NO_FAULT(probe_write(alias_of(data_ret)));
     EXPECT_FAULT(probe_exec(alias_of(data_ret)), VEC_PF, PFEC_P | PFEC_I);
-    EXPECT_FAULT(probe_write(alias_of(boot_stack_guard)), VEC_PF, PFEC_W);
+    EXPECT_NO_PAGE(alias_of(boot_stack_guard));
 }
 
 SELFTEST(host, no_page_of_the_image_is_written_and_executed, NEEDS_NOTHING)
@@ -134,14 +141,14 @@ SELFTEST(host, low_half_is_not_mapped, NEEDS_NOTHING)
 SELFTEST(host, every_stack_has_a_guard_page, NEEDS_NOTHING)
 {
     EXPECT_FAULT(probe_read(boot_stack_guard), VEC_PF, 0);
-    EXPECT_FAULT(probe_write(below(boot_stack)), VEC_PF, PFEC_W);
+    EXPECT_NO_PAGE(below(boot_stack));
     EXPECT_NO_FAULT(probe_write(boot_stack));
     EXPECT_NO_FAULT(probe_write(below(boot_stack_top)));
     for (unsigned ist = IST_NONE + 1; ist < IST_END; ist++) {
         u8 *top = ist_stack_top(this_cpu()->id, ist);
         EXPECT_NO_FAULT(probe_write(top - 1));
         EXPECT_NO_FAULT(probe_write(top - IST_STACK_SIZE));
-        EXPECT_FAULT(probe_write(top - IST_STACK_SIZE - 1), VEC_PF, PFEC_W);
+        EXPECT_NO_PAGE(top - IST_STACK_SIZE - 1);
         EXPECT_FAULT(probe_read(top - IST_STACK_SIZE - PAGE_SIZE), VEC_PF, 0);
     }
 }
@@ -256,7 +263,11 @@ SELFTEST(host, faults_of_msr_accesses_are_reported, NEEDS_NOTHING)
     u64 value = 0;
     EXPECT(rdmsr_safe(IA32_PAT, &value));
     EXPECT_EQ(value, PAT_CORBEL);
-    EXPECT(!wrmsr_safe(IA32_PAT, ~0ull)); // there, but not with this value
+    if (wrmsr_safe(IA32_PAT, ~0ull)) { // there, but not with this value
+        wrmsr(IA32_PAT, PAT_CORBEL);
+        selftest_skip(t, "this machine takes any value for IA32_PAT");
+        return;
+    }
     EXPECT_EQ(rdmsr(IA32_PAT), PAT_CORBEL);
     EXPECT(wrmsr_safe(IA32_KERNEL_GS_BASE, 0xffff812345678123));
     EXPECT_EQ(rdmsr(IA32_KERNEL_GS_BASE), 0xffff812345678123);

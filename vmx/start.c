@@ -176,6 +176,8 @@ int vcpu_start(struct vcpu *vcpu, const struct guest_start *start)
     vcpu_put(vcpu);
     vcpu_reset_fpu(vcpu);
     vcpu->cr2 = 0;
+    memset(vcpu->dr, 0, sizeof(vcpu->dr));
+    vcpu->dr6 = DR6_INIT;
     memset(vcpu->switched, 0, sizeof(vcpu->switched));
     return OK;
 }

@@ -215,6 +215,25 @@ static bool switches(const struct vcpu *v, unsigned index)
     return index != SWITCHED_TSC_AUX || (v->caps->ctl[CTL_PROC2].may & PROC2_RDTSCP);
 }
 
+// The addresses do nothing while the host runs: a VM exit disables every breakpoint in DR7.
+static void load_debug_registers(const struct vcpu *v)
+{
+    write_dr0(v->dr[0]);
+    write_dr1(v->dr[1]);
+    write_dr2(v->dr[2]);
+    write_dr3(v->dr[3]);
+    write_dr6(v->dr6);
+}
+
+static void save_debug_registers(struct vcpu *v)
+{
+    v->dr[0] = read_dr0();
+    v->dr[1] = read_dr1();
+    v->dr[2] = read_dr2();
+    v->dr[3] = read_dr3();
+    v->dr6 = read_dr6();
+}
+
 void vcpu_load(struct vcpu *vcpu)
 {
     CHECK(!vcpu->loaded);
@@ -230,6 +249,7 @@ void vcpu_load(struct vcpu *vcpu)
         fxrstor(phys_ptr(vcpu->fpu));
     }
     write_cr2(vcpu->cr2);
+    load_debug_registers(vcpu);
     vcpu->loaded = true;
 }
 
@@ -239,6 +259,7 @@ void vcpu_put(struct vcpu *vcpu)
 {
     CHECK(vcpu->loaded);
     vcpu->cr2 = read_cr2();
+    save_debug_registers(vcpu);
     if (vcpu->xcr0_allowed) {
         xsetbv(0, vcpu->xcr0_allowed);
         xsave(phys_ptr(vcpu->fpu), vcpu->xcr0_allowed);

@@ -127,6 +127,7 @@ struct vcpu {
 
     // What exits do not switch, valid while the vCPU is not loaded.
     u64 cr2;
+    u64 dr[4], dr6; // DR7 is in the VMCS
     u64 switched[SWITCHED_COUNT];
     hpa_t fpu; // FXSAVE or XSAVE area, a page
 

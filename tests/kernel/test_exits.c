@@ -1,18 +1,347 @@
 // SPDX-License-Identifier: MIT
-// Exits that end a VM or that need both sides.
+// Exits that end a VM, exits that no guest asked for, and how exits are counted.
+#include "arch/x86_64/host_lapic.h"
+#include "arch/x86_64/insn.h"
 #include "arch/x86_64/lib/string.h"
-#include "boot/lab.h"
+#include "arch/x86_64/regs/cr.h"
+#include "arch/x86_64/regs/msr.h"
+#include "arch/x86_64/timer.h"
+#include "arch/x86_64/traps.h"
+#include "boot/machine.h"
+#include "tests/kernel/support.h"
+#include "vmx/vmcs_access.h"
 
-SELFTEST(exits, triple_fault_stops_the_vm, NEEDS_VMX)
+SNIPPET(halt);
+SNIPPET(halt_open);
+SNIPPET(task_switch);
+SNIPPET(paging_off);
+SNIPPET(exit_once_each);
+SNIPPET(exit_never);
+SNIPPET(rdtsc_and_rdtscp);
+SNIPPET(spin_open);
+
+// A lab that has run: the next VM must be none the worse for it.
+static void expect_next_vm_runs(struct selftest_ctx *t)
+{
+    struct lab next;
+    if (t->failed || !lab_open(t, &next, "next"))
+        return;
+    if (lab_snippet(t, &next, IMAGE_LONG, &exit_never)) {
+        lab_run(&next);
+        ended(t, &next, VM_END_DEBUG_EXIT, "");
+    }
+    lab_close(&next);
+}
+
+// ---- how a VM ends -----------------------------------------------------------------------------
+
+LAB_TEST(exits, triple_fault_stops_the_vm, NEEDS_VMX)
 {
     static const u8 code[] = {0x0f, 0x0b}; // UD2 with no IDT
+    EXPECT(lab_code(t, lab, IMAGE_LONG, code, sizeof(code)));
+    run_quietly(lab);
+    ended(t, lab, VM_END_TRIPLE_FAULT, "0008:0000000000008000");
+    EXPECT_EQ(lab->vcpu->exits[REASON_TRIPLE_FAULT], 1);
+    EXPECT(said("code at rip: 0f 0b"));
+    expect_next_vm_runs(t);
+}
+
+LAB_TEST(exits, hlt_with_interrupts_off_ends_the_vm, NEEDS_VMX)
+{
+    EXPECT(lab_snippet(t, lab, IMAGE_LONG, &halt));
+    run_quietly(lab);
+    ended(t, lab, VM_END_HALTED, "HLT");
+    EXPECT_EQ(lab->vcpu->exits[REASON_HLT], 1);
+    expect_next_vm_runs(t);
+}
+
+LAB_TEST(exits, hlt_with_nothing_to_wait_for_ends_the_vm, NEEDS_VMX)
+{
+    EXPECT(lab_snippet(t, lab, IMAGE_LONG, &halt_open));
+    run_quietly(lab);
+    ended(t, lab, VM_END_HALTED, "nothing left that could wake it");
+    EXPECT_EQ(lab_peek(lab, VMCS_GUEST_RIP), LAB_CODE + 2);
+}
+
+LAB_TEST(exits, task_switch_stops_the_vm, NEEDS_VMX)
+{
+    EXPECT(lab_snippet(t, lab, IMAGE_PROTECTED, &task_switch));
+    run_quietly(lab);
+    ended(t, lab, VM_END_UNHANDLED, "exit reason 9 (task switch)");
+    EXPECT(said("exit reason 9: task switch"));
+    EXPECT(said("TR"));
+    expect_next_vm_runs(t);
+}
+
+// The guest's own page tables end where the CPU cannot run without them.
+LAB_TEST(exits, paging_off_without_unrestricted_guest_stops_the_vm, NEEDS_VMX)
+{
+    lab->vcpu->unrestricted = false;
+    EXPECT(lab_snippet(t, lab, IMAGE_PROTECTED, &paging_off));
+    run_quietly(lab);
+    ended(t, lab, VM_END_UNHANDLED, "needs unrestricted guest");
+    EXPECT(said("cr0"));
+}
+
+LAB_TEST(exits, real_mode_without_unrestricted_guest_is_refused, NEEDS_VMX)
+{
+    const struct guest_start start = {.mode = IMAGE_REAL};
+    lab->vcpu->unrestricted = false;
+    log_quietly();
+    int err = vcpu_start(lab->vcpu, &start);
+    log_normally();
+    EXPECT(err != 0);
+    EXPECT(said("real mode"));
+}
+
+// ---- exits that Corbel never asks for ----------------------------------------------------------
+
+static bool allow(struct lab *lab, enum ctl_word word, u32 bit)
+{
+    if (!(hypervisor.caps.ctl[word].may & bit))
+        return false;
+    enum vmcs_field field = word == CTL_PROC ? VMCS_PROC_CTLS : VMCS_PROC_CTLS2;
+    lab_poke(lab, field, lab_peek(lab, field) | bit);
+    lab->vcpu->proc_ctls = (u32)lab_peek(lab, VMCS_PROC_CTLS);
+    return true;
+}
+
+// With this control the code must end the VM with this exit as one that is not handled. Returns
+// whether the machine has the control.
+static bool stops_unhandled(struct selftest_ctx *t, enum ctl_word word, u32 bit, const char *text,
+                            const char *code)
+{
     struct lab lab;
-    if (!lab_open(t, &lab, "triple"))
-        return;
-    if (lab_code(t, &lab, IMAGE_LONG, code, sizeof(code))) {
-        lab_run(&lab);
-        if (lab.vm->end != VM_END_TRIPLE_FAULT)
-            selftest_fail(t, "%s: %s", vm_end_name(lab.vm->end), lab.vm->end_text);
+    bool there = false;
+    if (!lab_open(t, &lab, "odd"))
+        return false;
+    if (lab_code(t, &lab, IMAGE_LONG, (const u8 *)code, strlen(code))) {
+        there = allow(&lab, word, bit);
+        if (there) {
+            run_quietly(&lab);
+            ended(t, &lab, VM_END_UNHANDLED, text);
+        }
     }
     lab_close(&lab);
+    return there;
+}
+
+SELFTEST(exits, those_without_a_handler_stop_the_vm, NEEDS_VMX)
+{
+    static const struct {
+        enum ctl_word word;
+        u32 bit;
+        const char *text, *code; // no zero byte in it
+    } list[] = {
+        {CTL_PROC,  PROC_INVLPG,      "(INVLPG)",                 "\x0f\x01\x3e"    },
+        {CTL_PROC,  PROC_MOV_DR,      "(MOV DR)",                 "\x0f\x21\xf8"    },
+        {CTL_PROC,  PROC_PAUSE,       "(PAUSE)",                  "\xf3\x90"        },
+        {CTL_PROC2, PROC2_DESC_TABLE, "(access to GDTR or IDTR)", "\x0f\x01\x0c\x24"},
+        {CTL_PROC2, PROC2_DESC_TABLE, "(access to LDTR or TR)",   "\x0f\x00\xc8"    },
+        {CTL_PROC2, PROC2_RDRAND,     "(RDRAND)",                 "\x0f\xc7\xf0"    },
+        {CTL_PROC2, PROC2_RDSEED,     "(RDSEED)",                 "\x0f\xc7\xf8"    },
+    };
+    unsigned tried = 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(list); i++)
+        tried += stops_unhandled(t, list[i].word, list[i].bit, list[i].text, list[i].code);
+    EXPECT(tried >= 3); // every CPU with VMX has the first three
+    expect_next_vm_runs(t);
+}
+
+// CPUs that force these exits still give the guest what it asks for.
+LAB_TEST(exits, forced_rdtsc_exits_are_answered, NEEDS_VMX)
+{
+    EXPECT(hypervisor.caps.ctl[CTL_PROC2].may & PROC2_RDTSCP);
+    EXPECT(lab_snippet(t, lab, IMAGE_LONG, &rdtsc_and_rdtscp));
+    EXPECT(allow(lab, CTL_PROC, PROC_RDTSC));
+    lab->vcpu->switched[SWITCHED_TSC_AUX] = 0x1234;
+    lab->vcpu->tsc_offset = 1ull << 50;
+    lab_run(lab);
+    ended(t, lab, VM_END_DEBUG_EXIT, "");
+    EXPECT_EQ(lab->vcpu->exits[REASON_RDTSC], 1);
+    EXPECT_EQ(lab->vcpu->exits[REASON_RDTSCP], 1);
+    EXPECT_EQ(lab->vcpu->regs[GPR_RDI], 0x1234);
+    EXPECT_EQ(lab->vcpu->regs[GPR_RSI] >> 50, 1);
+    EXPECT(lab->vcpu->regs[GPR_RAX] > lab->vcpu->regs[GPR_RSI]);
+    EXPECT(lab->vcpu->regs[GPR_RAX] < lab->vcpu->regs[GPR_RSI] + 10000000);
+}
+
+// ---- counts ------------------------------------------------------------------------------------
+
+LAB_TEST(exits, each_is_counted_once, NEEDS_VMX)
+{
+    EXPECT(lab_snippet(t, lab, IMAGE_LONG, &exit_once_each));
+    lab_run(lab);
+    EXPECT(ended(t, lab, VM_END_DEBUG_EXIT, ""));
+    static const struct {
+        enum exit_reason reason;
+        unsigned count;
+    } list[] = {
+        {REASON_CPUID,         1},
+        {REASON_RDMSR,         1},
+        {REASON_WRMSR,         1},
+        {REASON_VMCALL,        1},
+        {REASON_CR_ACCESS,     2},
+        {REASON_EPT_VIOLATION, 1},
+        {REASON_IO,            1},
+    };
+    u64 sum = lab->vcpu->exits[REASON_WBINVD]; // 1 where it can be made to exit
+    EXPECT_EQ(sum, !!(hypervisor.caps.ctl[CTL_PROC2].may & PROC2_WBINVD));
+    for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
+        if (lab->vcpu->exits[list[i].reason] != list[i].count)
+            selftest_fail(t, "%s: %llu", exit_reason_name(list[i].reason),
+                          (unsigned long long)lab->vcpu->exits[list[i].reason]);
+        sum += list[i].count;
+    }
+    EXPECT_EQ(exits_of_all_kinds(lab->vcpu), sum);
+}
+
+LAB_TEST(exits, what_needs_none_has_none, NEEDS_VMX)
+{
+    EXPECT(lab_snippet(t, lab, IMAGE_LONG, &exit_never));
+    lab_run(lab);
+    EXPECT(ended(t, lab, VM_END_DEBUG_EXIT, ""));
+    EXPECT_EQ(lab->vcpu->exits[REASON_IO], 1); // its end
+    EXPECT_EQ(exits_of_all_kinds(lab->vcpu), 1);
+}
+
+LAB_TEST(msr, those_passed_through_keep_their_values, NEEDS_VMX)
+{
+    EXPECT(lab_load(t, lab, t->name));
+    EXPECT(lab_run_passes(t, lab));
+    EXPECT_EQ(lab->vcpu->exits[REASON_RDMSR], 0);
+    EXPECT_EQ(lab->vcpu->exits[REASON_WRMSR], 0);
+    // They are the guest's: the host has its own, and another guest starts with zeroes.
+    EXPECT_EQ(lab->vcpu->switched[SWITCHED_STAR], 0x0123456789abcdef);
+    EXPECT_EQ(rdmsr(IA32_EFER) & EFER_SCE, 0);
+    struct lab other;
+    EXPECT(lab_open(t, &other, "other"));
+    if (lab_load(t, &other, t->name))
+        lab_run_passes(t, &other);
+    lab_close(&other);
+}
+
+// ---- the host's interrupts ---------------------------------------------------------------------
+
+LAB_TEST(exits, host_interrupt_disturbs_no_register, NEEDS_VMX)
+{
+    EXPECT(lab_snippet(t, lab, IMAGE_LONG, &spin_open));
+    lab->vcpu->regs[GPR_RDI] = 100000;
+    lab->vcpu->regs[GPR_R15] = 0xfedcba9876543210;
+    u64 before = timer_fired();
+    timer_arm(rdtsc() + 20000);
+    lab_run(lab);
+    timer_disarm();
+    EXPECT(ended(t, lab, VM_END_DEBUG_EXIT, ""));
+    EXPECT_EQ(lab->vcpu->exits[REASON_EXTERNAL_INTERRUPT], 1);
+    EXPECT_EQ(timer_fired(), before + 1);
+    EXPECT_EQ(lab->vcpu->regs[GPR_RSI], 300000);
+    EXPECT_EQ(lab->vcpu->regs[GPR_R15], 0xfedcba9876543210);
+}
+
+// An interrupt of the host comes as itself, whatever its vector, and once.
+static unsigned seen[2];
+
+static void see_first(u8 vector)
+{
+    seen[0] += vector == 0x71;
+    host_lapic_eoi();
+}
+
+static void see_second(u8 vector)
+{
+    seen[1] += vector == 0xe2;
+    host_lapic_eoi();
+}
+
+LAB_TEST(exits, host_interrupts_reach_their_handlers, NEEDS_VMX)
+{
+    trap_handler_fn before[] = {trap_handler(0x71), trap_handler(0xe2)};
+    seen[0] = seen[1] = 0;
+    trap_set_handler(0x71, see_first);
+    trap_set_handler(0xe2, see_second);
+    EXPECT(lab_snippet(t, lab, IMAGE_LONG, &spin_open));
+    lab->vcpu->regs[GPR_RDI] = 1000;
+    host_lapic_self_ipi(0x71); // interrupts are off here
+    host_lapic_self_ipi(0xe2);
+    lab_run(lab);
+    trap_set_handler(0x71, before[0]);
+    trap_set_handler(0xe2, before[1]);
+    EXPECT(ended(t, lab, VM_END_DEBUG_EXIT, ""));
+    EXPECT_EQ(seen[0], 1);
+    EXPECT_EQ(seen[1], 1);
+    EXPECT_EQ(lab->vcpu->exits[REASON_EXTERNAL_INTERRUPT], 2);
+    EXPECT_EQ(lab->vcpu->regs[GPR_RSI], 3000);
+}
+
+// ---- control registers, the host's side --------------------------------------------------------
+
+static u64 cr0_in_the_vmcs, cr4_in_the_vmcs;
+
+static bool look_at_crs(struct vcpu *vcpu, const struct exit_info *exit, enum exit_action *action)
+{
+    (void)vcpu;
+    (void)action;
+    if (exit->reason == REASON_CPUID) {
+        cr0_in_the_vmcs = vmcs_read(VMCS_GUEST_CR0);
+        cr4_in_the_vmcs = vmcs_read(VMCS_GUEST_CR4);
+    }
+    return false;
+}
+
+// MOV CR0 with CD and NW set and NE clear, CPUID, the end.
+LAB_TEST(cr, caches_and_ne_stay_with_the_host, NEEDS_VMX)
+{
+    static const u8 code[] = {
+        0x0f, 0x20, 0xc0,             // MOV RAX, CR0
+        0x0d, 0x00, 0x00, 0x00, 0x60, // OR EAX, CD | NW
+        0x83, 0xe0, 0xdf,             // AND EAX, ~NE
+        0x0f, 0x22, 0xc0,             // MOV CR0, RAX
+        0x0f, 0xa2,                   // CPUID
+        0x0f, 0x20, 0xc3,             // MOV RBX, CR0
+        0xe6, 0xf4,
+    };
+    EXPECT(lab_code(t, lab, IMAGE_LONG, code, sizeof(code)));
+    lab->vcpu->hook = look_at_crs;
+    lab_run(lab);
+    EXPECT(ended(t, lab, VM_END_DEBUG_EXIT, ""));
+    u64 guest = lab->vcpu->regs[GPR_RBX];
+    EXPECT_EQ(guest & (CR0_CD | CR0_NW | CR0_NE), CR0_CD | CR0_NW);
+    EXPECT_EQ(cr0_in_the_vmcs & (CR0_CD | CR0_NW | CR0_NE), CR0_NE);
+    EXPECT_EQ(guest & (CR0_PE | CR0_PG | CR0_WP), cr0_in_the_vmcs & (CR0_PE | CR0_PG | CR0_WP));
+    // CR4 as VMX needs it, which the guest does not see.
+    EXPECT(cr4_in_the_vmcs & CR4_VMXE);
+    EXPECT(cr4_in_the_vmcs & CR4_MCE);
+}
+
+// ---- debug registers ---------------------------------------------------------------------------
+
+// MOV RAX, 1234H; MOV DR0-3, RAX; MOV DR6, FFFF4FF0H; the end.
+static const u8 set_debug_registers[] = {
+    0x48, 0xc7, 0xc0, 0x34, 0x12, 0,    0,    0x0f, 0x23, 0xc0, 0x0f, 0x23, 0xc8, 0x0f, 0x23,
+    0xd0, 0x0f, 0x23, 0xd8, 0xb8, 0xf0, 0x4f, 0xff, 0xff, 0x0f, 0x23, 0xf0, 0xe6, 0xf4,
+};
+// MOV RAX, DR0; MOV RBX, DR3; MOV RCX, DR6; the end.
+static const u8 get_debug_registers[] = {
+    0x0f, 0x21, 0xc0, 0x0f, 0x21, 0xdb, 0x0f, 0x21, 0xf1, 0xe6, 0xf4,
+};
+
+LAB_TEST(exits, debug_registers_stay_with_their_guest, NEEDS_VMX)
+{
+    struct lab other;
+    EXPECT(lab_code(t, lab, IMAGE_LONG, set_debug_registers, sizeof(set_debug_registers)));
+    lab_run(lab);
+    EXPECT(ended(t, lab, VM_END_DEBUG_EXIT, ""));
+    EXPECT(lab_open(t, &other, "other"));
+    if (lab_code(t, &other, IMAGE_LONG, get_debug_registers, sizeof(get_debug_registers))) {
+        lab_run(&other);
+        ended(t, &other, VM_END_DEBUG_EXIT, "");
+        if (other.vcpu->regs[GPR_RAX] || other.vcpu->regs[GPR_RBX] ||
+            other.vcpu->regs[GPR_RCX] != DR6_INIT)
+            selftest_fail(t, "another guest finds DR0 %llx, DR3 %llx, DR6 %llx",
+                          (unsigned long long)other.vcpu->regs[GPR_RAX],
+                          (unsigned long long)other.vcpu->regs[GPR_RBX],
+                          (unsigned long long)other.vcpu->regs[GPR_RCX]);
+    }
+    lab_close(&other);
 }

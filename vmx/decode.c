@@ -31,7 +31,7 @@ static u8 next_byte(struct decoder *d)
     if (d->at < d->count && d->at < INSTRUCTION_LENGTH_MAX)
         return d->bytes[d->at++];
     if (!d->err)
-        d->err = d->at < INSTRUCTION_LENGTH_MAX ? E_TRUNC : E_FORMAT;
+        d->err = d->at < INSTRUCTION_LENGTH_MAX ? E_TRUNC : E_RANGE;
     return 0;
 }
 

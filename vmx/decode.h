@@ -93,6 +93,6 @@ static inline enum code_size code_size_of(enum guest_mode mode, u32 cs_ar)
 }
 
 // Decodes the instruction at bytes, of which count can be read. E_TRUNC: it goes on beyond them.
-// E_FORMAT: the CPU raises #UD for it (#GP if it is longer than 15 bytes). E_UNSUPP: not one of
-// those above. out is meaningful only with OK.
+// E_FORMAT: the CPU raises #UD for it. E_RANGE: longer than 15 bytes, for which it raises #GP.
+// E_UNSUPP: not one of those above. out is meaningful only with OK.
 MUST_CHECK int insn_decode(const u8 *bytes, size_t count, enum code_size size, struct insn *out);

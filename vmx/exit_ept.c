@@ -21,13 +21,15 @@ struct mmio {
     struct guest_memory memory;
 };
 
-// Within one page. The access that caused the exit has been translated by the CPU already.
+// Within one page. What the CPU translated for the access that caused the exit holds for that
+// address again, but not for writing where it only read: that has rights of its own to check.
 static int translate(struct mmio *m, gva_t gva, unsigned access, gpa_t *out, struct event *fault)
 {
     const struct exit_info *exit = &m->vcpu->exit;
     struct walk_result where;
 
-    if ((exit->qualification & EPTV_GLA_VALID) && gva.raw == exit->gla.raw) {
+    bool covered = !(access & ACCESS_WRITE) || (exit->qualification & EPTV_WRITE);
+    if (covered && (exit->qualification & EPTV_GLA_VALID) && gva.raw == exit->gla.raw) {
         *out = exit->gpa;
         return OK;
     }
@@ -160,6 +162,10 @@ static enum exit_action emulate_access(struct vcpu *v)
     case E_FAULT:
         vcpu_raise(v, fault);
         return ACT_FAULT;
+    case E_FORMAT: // another than the one that exited: the guest changed it meanwhile
+        return raise_ud(v);
+    case E_RANGE:
+        return raise_gp(v);
     default:
         return stop(v, VM_END_EMULATION, "an instruction that is not emulated");
     }

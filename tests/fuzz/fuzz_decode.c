@@ -100,7 +100,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     struct insn insn;
     int err = insn_decode(data + 4, size - 4, code, &insn);
     if (err < 0) {
-        expect(err == E_TRUNC || err == E_FORMAT || err == E_UNSUPP);
+        expect(err == E_TRUNC || err == E_FORMAT || err == E_RANGE || err == E_UNSUPP);
         expect(err != E_TRUNC || size - 4 < 15);
         return 0;
     }

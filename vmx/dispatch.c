@@ -2,6 +2,7 @@
 // The exit table and the only place that counts exits, moves RIP and acts on a handler's answer.
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/regs/cr.h"
+#include "arch/x86_64/regs/msr.h"
 #include "vmx/inject.h"
 #include "vmx/vcpu_internal.h"
 #include "vmx/vmcs_access.h"
@@ -51,32 +52,65 @@ enum exit_action raise_ud(struct vcpu *vcpu)
     return ACT_FAULT;
 }
 
-// SDM volume 3, "Single-Step Exception Condition": after an emulated instruction a step is due as
-// after a real one; pending-debug BS makes the entry deliver it.
-static void single_step(void)
+void vcpu_debug(struct vcpu *vcpu, u64 causes)
 {
-    if (!(vmcs_read(VMCS_GUEST_DEBUGCTL) & BIT(1)))
-        vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | DR6_BS);
+    vcpu_merge_dr6(vcpu, causes);
+    vmcs_write(VMCS_GUEST_DR7, vmcs_read(VMCS_GUEST_DR7) & ~(u64)DR7_GD);
+    vmcs_write(VMCS_GUEST_DEBUGCTL,
+               vmcs_read(VMCS_GUEST_DEBUGCTL) & ~(u64)(DEBUGCTL_LBR | DEBUGCTL_BTF));
+    vcpu_raise(vcpu, event_exception(VEC_DB, 0));
 }
 
-void vcpu_skip(struct vcpu *vcpu, u32 length)
+// After an emulated instruction a step is due as after a real one: SDM volume 3, "Single-Step
+// Exception Condition". It is raised and not left in the pending-debug field, which an interrupt
+// injected with the same entry would throw away and a guest in HLT never see ("Delivery of Pending
+// Debug Exceptions after VM Entry"). What MOV SS held back there comes with it.
+static void single_step(struct vcpu *v)
 {
-    (void)vcpu;
-    u64 old = vmcs_read(VMCS_GUEST_RIP);
-    u64 rip = old + length;
-    // Outside 64-bit mode EIP wraps at 4 GiB; only then is the mode worth two reads.
-    if (unlikely((rip ^ old) >> 32) && !(vmcs_read(VMCS_GUEST_CS_AR) & AR_L))
-        rip = (u32)rip;
-    vmcs_write(VMCS_GUEST_RIP, rip);
+    if (vmcs_read(VMCS_GUEST_DEBUGCTL) & DEBUGCTL_BTF)
+        return;
+    u64 pending = vmcs_read(VMCS_GUEST_PENDING_DEBUG);
+    vmcs_write(VMCS_GUEST_PENDING_DEBUG, 0);
+    vcpu_debug(v, DR6_BS | (pending & BITS(3, 0)));
+}
 
+// An instruction is done, or (again) one element of a repeated one. RF keeps an instruction
+// breakpoint from coming twice: an EPT violation leaves it set, an I/O exit clear, and here it gets
+// what it has between two elements and after the last. SDM volume 3, "Saving RIP, RSP, RFLAGS, and
+// SSP" and "Instruction-Breakpoint Exception Condition".
+static void retire(struct vcpu *v, bool again)
+{
     u64 blocking = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
     if (unlikely(blocking & BLOCKING_BY_STI_MOV_SS)) {
         vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(u64)BLOCKING_BY_STI_MOV_SS);
         // The event that the shadow held back may be injected now.
-        vcpu->vm->attention |= VM_ATTENTION_EVENT;
+        v->vm->attention |= VM_ATTENTION_EVENT;
     }
-    if (unlikely(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF))
-        single_step();
+    u64 rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+    if (unlikely(!(rflags & RFLAGS_RF) == again))
+        vmcs_write(VMCS_GUEST_RFLAGS, rflags ^ RFLAGS_RF);
+    if (unlikely(rflags & RFLAGS_TF))
+        single_step(v);
+}
+
+void vcpu_skip(struct vcpu *vcpu, u32 length)
+{
+    u64 old = vmcs_read(VMCS_GUEST_RIP);
+    u64 rip = old + length;
+    // Outside 64-bit mode EIP wraps at 4 GiB; only then is the mode worth reading.
+    if (unlikely((rip ^ old) >> 32) && vcpu_mode(vcpu) != GUEST_64BIT)
+        rip = (u32)rip;
+    vmcs_write(VMCS_GUEST_RIP, rip);
+    retire(vcpu, false);
+}
+
+// What a fault's handler returns to has RF set, and VM entry pushes the flags as they are: SDM
+// volume 3, "Instruction-Breakpoint Exception Condition". #DB sets it where it is a fault, by
+// itself.
+static void set_fault_flags(const struct event *exception)
+{
+    if (exception->type == EVENT_HARDWARE_EXCEPTION && exception->vector != VEC_DB)
+        vmcs_write(VMCS_GUEST_RFLAGS, vmcs_read(VMCS_GUEST_RFLAGS) | RFLAGS_RF);
 }
 
 static void read_vectoring(struct vcpu *v)
@@ -157,10 +191,7 @@ void exit_dispatch(struct vcpu *vcpu)
         vcpu_skip(vcpu, exit->length);
         break;
     case ACT_REPEAT:
-        // Stepping stops at each element, with RIP at the instruction: SDM volume 3, "Single-Step
-        // Exception Condition".
-        if (unlikely(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF))
-            single_step();
+        retire(vcpu, true);
         break;
     case ACT_IDLE:
         vcpu_skip(vcpu, exit->length);
@@ -168,8 +199,10 @@ void exit_dispatch(struct vcpu *vcpu)
         // What waits already must be looked at before going idle.
         vcpu->vm->attention |= VM_ATTENTION_EVENT;
         break;
-    case ACT_RESUME:
     case ACT_FAULT:
+        set_fault_flags(&vcpu->exception);
+        break;
+    case ACT_RESUME:
     case ACT_STOP:
         break;
     }

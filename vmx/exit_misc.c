@@ -138,21 +138,15 @@ enum exit_action exit_triple_fault(struct vcpu *vcpu, const struct exit_info *ex
     return ACT_STOP;
 }
 
-// #DB as it would be delivered: DR6 gets what the exit qualification says and DR7.GD and
-// DEBUGCTL.LBR are cleared. SDM volume 3, "Exit Qualification for Debug Exceptions" and "Debug
-// Exceptions".
+// #DB as it would be delivered; ICEBP's is privileged software and points behind itself.
 static enum exit_action reflect_debug(struct vcpu *v, const struct exit_info *exit)
 {
-    vcpu_merge_dr6(v, exit->qualification & (BITS(3, 0) | DR6_BD | DR6_BS));
-    vmcs_write(VMCS_GUEST_DR7, vmcs_read(VMCS_GUEST_DR7) & ~(u64)DR7_GD);
-    vmcs_write(VMCS_GUEST_DEBUGCTL, vmcs_read(VMCS_GUEST_DEBUGCTL) & ~1ull);
+    vcpu_debug(v, exit->qualification & (BITS(3, 0) | DR6_BD | DR6_BS));
     u32 type = (exit->intr_info & INTR_INFO_TYPE) >> INTR_INFO_TYPE_SHIFT;
-    struct event event = event_exception(VEC_DB, 0);
     if (type == EVENT_PRIVILEGED_SOFTWARE_EXCEPTION) {
-        event.type = EVENT_PRIVILEGED_SOFTWARE_EXCEPTION;
-        event.length = (u8)exit->length;
+        v->exception.type = EVENT_PRIVILEGED_SOFTWARE_EXCEPTION;
+        v->exception.length = (u8)exit->length;
     }
-    vcpu_raise(v, event);
     return ACT_FAULT;
 }
 

@@ -163,7 +163,7 @@ static int write_debugctl(struct vcpu *v, u32 msr, u64 value)
 {
     (void)v;
     (void)msr;
-    if (value & ~BIT(1))
+    if (value & ~(u64)DEBUGCTL_BTF)
         return E_FAULT;
     vmcs_write(VMCS_GUEST_DEBUGCTL, value);
     return OK;

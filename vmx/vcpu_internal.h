@@ -47,9 +47,9 @@ enum guest_mode vcpu_mode(const struct vcpu *vcpu);
 // walk_fetch().
 int vcpu_fetch(struct vcpu *vcpu, u8 *buf, size_t *done, struct event *fault);
 
-// The sum of all things that keep a guest from the events it waits for, after RIP has moved past an
-// instruction: STI and MOV SS blocking end, a single step is due. SDM volume 3, "Interruptibility
-// State" and "Debug Exceptions".
+// Moves RIP past an instruction that is done, with all that its end brings: STI and MOV SS blocking
+// end, RF is cleared, a single step is due. SDM volume 3, "Interruptibility State" and "Debug
+// Exceptions".
 void vcpu_skip(struct vcpu *vcpu, u32 length);
 
 // RSP included.
@@ -62,6 +62,10 @@ u64 vcpu_guest_cr4(const struct vcpu *vcpu);
 
 // What the VMCS's guest CR4 is for the value a guest wants: with what VMX operation demands.
 u64 vmx_cr4_real(const struct vcpu *vcpu, u64 value);
+
+// #DB with these causes (bits 3-0, BD and BS of DR6), and what its delivery does to DR6, DR7 and
+// IA32_DEBUGCTL: SDM volume 3, "Debug Exceptions" and "Single-Stepping on Branches".
+void vcpu_debug(struct vcpu *vcpu, u64 causes);
 
 // #GP(0), #UD.
 enum exit_action raise_gp(struct vcpu *vcpu);

@@ -75,6 +75,9 @@
 
 #define MISC_ENABLE_XD_DISABLE BIT(34)
 
+#define DEBUGCTL_LBR BIT(0)
+#define DEBUGCTL_BTF BIT(1) // single-step on branches
+
 #define EFER_SCE BIT(0)
 #define EFER_LME BIT(8)
 #define EFER_LMA BIT(10)

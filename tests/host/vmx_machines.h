@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT
+// What some CPUs report of VMX: the values of the models that Bochs 2.7 offers.
+#pragma once
+
+#include "vmx/caps.h"
+
+static const struct vmx_probe machine_skylake = {
+    .vendor = "GenuineIntel",
+    .vmx = true,
+    .feature_control_ok = true,
+    .feature_control = 5,
+    .maxphyaddr = 40,
+    .msrs = {.basic = 0x00d810000000002bull,
+             .pin = 0x0000007f00000016ull,
+             .proc = 0xf7f9fffe0401e172ull,
+             .exit = 0x007fffff00036dffull,
+             .entry = 0x0000ffff000011ffull,
+             .misc = 0x600401e0ull,
+             .cr0_fixed0 = 0x80000021ull,
+             .cr0_fixed1 = 0xffffffffull,
+             .cr4_fixed0 = 0x2000ull,
+             .cr4_fixed1 = 0x3727ffull,
+             .vmcs_enum = 0x34,
+             .proc2 = 0x02177fff00000000ull,
+             .ept_vpid = 0x00000f0106334141ull,
+             .true_pin = 0x0000007f00000016ull,
+             .true_proc = 0xf7f9fffe04006172ull,
+             .true_exit = 0x007fffff00036dfbull,
+             .true_entry = 0x0000ffff000011fbull,
+             .vmfunc = 1},
+};
+
+// Nehalem: no unrestricted guest, no INVPCID, no XSAVES, 1 GiB pages neither.
+static const struct vmx_probe machine_lynnfield = {
+    .vendor = "GenuineIntel",
+    .vmx = true,
+    .feature_control_ok = true,
+    .feature_control = 5,
+    .maxphyaddr = 40,
+    .msrs = {.basic = 0x00d810000000002bull,
+             .pin = 0x0000007f00000016ull,
+             .proc = 0xf7f9fffe0401e172ull,
+             .exit = 0x007fffff00036dffull,
+             .entry = 0x0000ffff000011ffull,
+             .misc = 0x401e0ull,
+             .cr0_fixed0 = 0x80000021ull,
+             .cr0_fixed1 = 0xffffffffull,
+             .cr4_fixed0 = 0x2000ull,
+             .cr4_fixed1 = 0x67ffull,
+             .vmcs_enum = 0x34,
+             .proc2 = 0x0000007f00000000ull,
+             .ept_vpid = 0x00000f0106114141ull,
+             .true_pin = 0x0000007f00000016ull,
+             .true_proc = 0xf7f9fffe04006172ull,
+             .true_exit = 0x007fffff00036dfbull,
+             .true_entry = 0x0000ffff000011fbull},
+};
+
+static const struct vmx_probe machine_haswell = {
+    .vendor = "GenuineIntel",
+    .vmx = true,
+    .feature_control_ok = true,
+    .feature_control = 5,
+    .maxphyaddr = 40,
+    .msrs = {.basic = 0x00d810000000002bull,
+             .pin = 0x0000007f00000016ull,
+             .proc = 0xf7f9fffe0401e172ull,
+             .exit = 0x007fffff00036dffull,
+             .entry = 0x0000ffff000011ffull,
+             .misc = 0x200401e0ull,
+             .cr0_fixed0 = 0x80000021ull,
+             .cr0_fixed1 = 0xffffffffull,
+             .cr4_fixed0 = 0x2000ull,
+             .cr4_fixed1 = 0x1727ffull,
+             .vmcs_enum = 0x34,
+             .proc2 = 0x00047fff00000000ull,
+             .ept_vpid = 0x00000f0106334141ull,
+             .true_pin = 0x0000007f00000016ull,
+             .true_proc = 0xf7f9fffe04006172ull,
+             .true_exit = 0x007fffff00036dfbull,
+             .true_entry = 0x0000ffff000011fbull,
+             .vmfunc = 1},
+};
+
+// VMX without EPT.
+static const struct vmx_probe machine_penryn = {
+    .vendor = "GenuineIntel",
+    .vmx = true,
+    .feature_control_ok = true,
+    .feature_control = 5,
+    .maxphyaddr = 40,
+    .msrs = {.basic = 0x00d810000000002bull,
+             .pin = 0x0000003f00000016ull,
+             .proc = 0xf7f9fffe0401e172ull,
+             .exit = 0x0003ffff00036dffull,
+             .entry = 0x00003fff000011ffull,
+             .misc = 0x401e0ull,
+             .cr0_fixed0 = 0x80000021ull,
+             .cr0_fixed1 = 0xffffffffull,
+             .cr4_fixed0 = 0x2000ull,
+             .cr4_fixed1 = 0x467ffull,
+             .vmcs_enum = 0x34,
+             .proc2 = 0x0000004100000000ull,
+             .true_pin = 0x0000003f00000016ull,
+             .true_proc = 0xf7f9fffe04006172ull,
+             .true_exit = 0x0003ffff00036dfbull,
+             .true_entry = 0x00003fff000011fbull},
+};
+
+static const struct vmx_probe machine_ryzen = {.vendor = "AuthenticAMD", .maxphyaddr = 40};

@@ -108,6 +108,8 @@ u64 exits_of_all_kinds(const struct vcpu *vcpu)
     return sum;
 }
 
+_Static_assert(LAZY == LAB_LAZY && LAZY_SIZE == LAB_LAZY_SIZE, "as the guest believes");
+
 static bool answer(struct vcpu *vcpu, const struct exit_info *exit, enum exit_action *action)
 {
     u64 arg = vcpu->regs[GPR_RBX];
@@ -116,6 +118,10 @@ static bool answer(struct vcpu *vcpu, const struct exit_info *exit, enum exit_ac
     switch (vcpu->regs[GPR_RAX]) {
     case CALL_FORGET:
         vcpu->regs[GPR_RAX] = (u64)ept_unmap(&vcpu->vm->ept, GPA(arg), PAGE_SIZE);
+        break;
+    case CALL_SPLIT:
+        vcpu->regs[GPR_RAX] = (u64)ept_protect(&vcpu->vm->ept, GPA(arg), PAGE_SIZE, EPT_R);
+        vcpu->regs[GPR_RAX] |= (u64)ept_protect(&vcpu->vm->ept, GPA(arg), PAGE_SIZE, EPT_RWX);
         break;
     case CALL_IRQ:
         pic_set_irq(&vcpu->vm->pic, (unsigned)arg, true);

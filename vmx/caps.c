@@ -98,6 +98,10 @@ void vmx_caps_decode(const struct vmx_probe *probe, struct vmx_caps *caps)
     if (caps->ctl[CTL_PROC].may & PROC_TERTIARY)
         caps->proc3_may = m->proc3;
     caps->ctl[CTL_PROC3].may = (u32)caps->proc3_may;
+    if (caps->ctl[CTL_EXIT].may & EXIT_SECONDARY)
+        caps->exit2_may = m->exit2;
+    if (caps->ctl[CTL_PROC2].may & PROC2_VMFUNC)
+        caps->vmfunc = m->vmfunc;
 
     caps->preemption_rate = (u8)bits_get(m->misc, 4, 0);
     caps->exit_stores_lma = m->misc & BIT(5);

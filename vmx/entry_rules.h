@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MIT
+// What VM entry checks, a rule a row, so that a refused entry can be explained: SDM volume 3,
+// chapter "VM Entries". Pure: the VMCS is read through a callback, the CPU described by its
+// capabilities, so the same rules judge an entry that Corbel emulates.
+#pragma once
+
+#include "vmx/caps.h"
+
+// The section a rule is from. Its group tells how the CPU reports a violation.
+enum entry_section {
+    SECTION_BASIC,
+    SECTION_EXEC,
+    SECTION_EXIT,
+    SECTION_ENTRY,
+    SECTION_HOST_REGS,
+    SECTION_HOST_SEGS,
+    SECTION_SPACE,
+    SECTION_GUEST_REGS,
+    SECTION_GUEST_SEGS,
+    SECTION_GUEST_TABLES,
+    SECTION_GUEST_RIP,
+    SECTION_GUEST_OTHER,
+    SECTION_PDPTES,
+    SECTION_LOADING,
+    SECTION_COUNT
+};
+
+enum entry_group {
+    ENTRY_BASIC,    // #UD, #GP, VMfailInvalid or an error of its own
+    ENTRY_CONTROLS, // VM-instruction error 7
+    ENTRY_HOST,     // VM-instruction error 8
+    ENTRY_GUEST,    // VM exit with reason 33
+    ENTRY_MSR_LOAD, // VM exit with reason 34
+};
+
+#define ENTRY_FIELDS   4
+#define ENTRY_NO_FIELD 0xffff
+
+struct entry_rule {
+    const char *what, *legal;     // formats: see entry_check
+    u16 fields[ENTRY_FIELDS + 1]; // encodings of the fields judged, up to ENTRY_NO_FIELD
+    char id[4];                   // "C8", "S21": never given to another rule
+    u8 section;                   // enum entry_section
+    u8 segments; // judged for each of these (bits by enum vmcs_segment); fields are those of ES
+};
+
+extern const struct entry_rule entry_rules[];
+extern const unsigned entry_rules_count;
+
+// The section's title in the SDM.
+const char *entry_section_title(enum entry_section section);
+enum entry_group entry_section_group(enum entry_section section);
+
+enum entry_msr_verdict {
+    ENTRY_MSR_LOADS,
+    ENTRY_MSR_MODEL,  // not to be loaded by VM entry on this model
+    ENTRY_MSR_FAULTS, // WRMSR of this value would raise #GP
+};
+
+#define ENTRY_NO_VMCS ~0ull
+
+// All a check looks at. Callbacks get ctx.
+struct entry_state {
+    const struct vmx_caps *caps;
+    void *ctx;
+    // The field of the VMCS by its encoding; false: this CPU has no such field.
+    bool (*read)(void *ctx, u32 field, u64 *value);
+    // size bytes (up to 32) of memory; false: they cannot be read. May be NULL.
+    bool (*memory)(void *ctx, hpa_t address, void *buf, u32 size);
+    // May be NULL.
+    enum entry_msr_verdict (*load_msr)(void *ctx, u32 index, u64 value);
+
+    // The entry.
+    u64 current_vmcs; // host-physical; ENTRY_NO_VMCS: there is none
+    bool shadow;      // it is a shadow VMCS
+    bool launched;    // its launch state
+    bool resume;      // VMRESUME, not VMLAUNCH
+    // The CPU's state.
+    u8 cpl;
+    bool vmx_operation;
+    bool mov_ss_blocking;
+    bool lma; // IA32_EFER.LMA
+    bool smm;
+    bool tracing; // IA32_RTIT_CTL.TraceEn
+    // The CPU's features.
+    u8 linear_bits;
+    bool rtm, sgx, bus_lock;
+    // The bits of MSRs that are not reserved on this CPU; ~0 where that is not known.
+    u64 efer, debugctl, perf_global_ctrl, rtit_ctl, lbr_ctl;
+};
+
+// Calls violation for every rule that the state violates (for a rule on several segments or on an
+// MSR list, for each of them) and returns how many calls that were. what says what is wrong, with
+// the fields' values; legal what would be right; both last for the call only. Not judged: rules on
+// fields that cannot be read, and rules on memory that cannot.
+//
+// The CPU does not go on to the guest's state when the controls or the host's state are bad, and
+// within a group it stops at the first violation it sees, which may be any.
+unsigned entry_check(const struct entry_state *state,
+                     void (*violation)(void *ctx, const struct entry_rule *rule, const char *what,
+                                       const char *legal),
+                     void *ctx);

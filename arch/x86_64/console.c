@@ -113,8 +113,9 @@ void console_write_screen(const char *text, size_t length)
 
 void console_write(const char *text, size_t length)
 {
-    console_write_streams(text, length);
+    // The screen first: who has read a line elsewhere finds it there too.
     console_write_screen(text, length);
+    console_write_streams(text, length);
 }
 
 void console_flush(void)

@@ -21,5 +21,6 @@ HW_C := \
 	boot/run.c \
 	boot/tiny.c \
 	vmx/cell.c \
+	vmx/entry_report.c \
 	vmx/vcpu.c \
 	vmx/vmx_host.c

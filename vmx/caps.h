@@ -68,7 +68,7 @@ struct vmx_caps {
     bool any_error_code;  // VMX_BASIC[56]: hardware exceptions with or without error code
     struct ctl_allowed ctl[CTL_WORDS];
     u64 proc3_may, exit2_may;
-    u64 vmfunc; // the VM functions there are
+    u64 vmfunc;           // the VM functions there are
     u8 preemption_rate;   // the timer counts once every 2^rate TSC ticks
     bool exit_stores_lma; // VMX_MISC[5]
     u8 activity;          // VMX_MISC[8:6]: bit 0 HLT, 1 shutdown, 2 wait-for-SIPI

@@ -16,8 +16,7 @@ struct msr_entry {
 
 struct report {
     const struct entry_view *view;
-    void (*violation)(void *ctx, const struct entry_rule *rule, const char *what,
-                      const char *legal);
+    entry_violation_fn violation;
     void *ctx;
     unsigned count;
 };
@@ -189,10 +188,7 @@ static void judge_msr_list(struct report *r)
             judge_msr(r, &entry, i + 1);
 }
 
-unsigned entry_check(const struct entry_state *state,
-                     void (*violation)(void *ctx, const struct entry_rule *rule, const char *what,
-                                       const char *legal),
-                     void *ctx)
+unsigned entry_check(const struct entry_state *state, entry_violation_fn violation, void *ctx)
 {
     struct entry_view view;
     struct report report = {.view = &view, .violation = violation, .ctx = ctx};

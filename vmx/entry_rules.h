@@ -89,6 +89,9 @@ struct entry_state {
     u64 efer, debugctl, perf_global_ctrl, rtit_ctl, lbr_ctl;
 };
 
+typedef void (*entry_violation_fn)(void *ctx, const struct entry_rule *rule, const char *what,
+                                   const char *legal);
+
 // Calls violation for every rule that the state violates (for a rule on several segments or on an
 // MSR list, for each of them) and returns how many calls that were. what says what is wrong, with
 // the fields' values; legal what would be right; both last for the call only. Not judged: rules on
@@ -96,7 +99,4 @@ struct entry_state {
 //
 // The CPU does not go on to the guest's state when the controls or the host's state are bad, and
 // within a group it stops at the first violation it sees, which may be any.
-unsigned entry_check(const struct entry_state *state,
-                     void (*violation)(void *ctx, const struct entry_rule *rule, const char *what,
-                                       const char *legal),
-                     void *ctx);
+unsigned entry_check(const struct entry_state *state, entry_violation_fn violation, void *ctx);

@@ -87,6 +87,8 @@ static void report_ept(const struct vcpu *v, const struct exit_info *exit)
 void vcpu_report(struct vcpu *vcpu, const struct exit_info *exit)
 {
     log_info("vm %s: %s: %s", vcpu->vm->name, vm_end_name(vcpu->vm->end), vcpu->vm->end_text);
+    if (vcpu->vm->end == VM_END_ENTRY_FAILED)
+        entry_report(vcpu);
     report_exit(vcpu, exit);
     report_registers(vcpu);
     report_segments();

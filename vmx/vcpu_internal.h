@@ -2,6 +2,7 @@
 // What the files of the run loop and the exit handlers share.
 #pragma once
 
+#include "vmx/entry_rules.h"
 #include "vmx/vcpu.h"
 #include "vmx/walk.h"
 
@@ -66,6 +67,12 @@ u64 vmx_cr4_real(const struct vcpu *vcpu, u64 value);
 // #DB with these causes (bits 3-0, BD and BS of DR6), and what its delivery does to DR6, DR7 and
 // IA32_DEBUGCTL: SDM volume 3, "Debug Exceptions" and "Single-Stepping on Branches".
 void vcpu_debug(struct vcpu *vcpu, u64 causes);
+
+// Judges the current VMCS, which is this vCPU's, by the rules of VM entry, as entry_check().
+unsigned entry_judge(const struct vcpu *vcpu, entry_violation_fn violation, void *ctx);
+
+// Logs each rule that it violates.
+void entry_report(const struct vcpu *vcpu);
 
 // #GP(0), #UD.
 enum exit_action raise_gp(struct vcpu *vcpu);

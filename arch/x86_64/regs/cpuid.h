@@ -102,6 +102,7 @@ struct cpuid_regs {
 #define CPUID_7_ECX_CET_SS     BIT32(7)
 #define CPUID_7_ECX_LA57       BIT32(16)
 #define CPUID_7_ECX_RDPID      BIT32(22)
+#define CPUID_7_ECX_BUS_LOCK   BIT32(24)
 #define CPUID_7_ECX_PKS        BIT32(31)
 #define CPUID_7_EDX_MD_CLEAR   BIT32(10)
 #define CPUID_7_EDX_CET_IBT    BIT32(20)

@@ -307,6 +307,18 @@ GUEST_TEST(exits, hlt_waits_for_the_timer)
     G_EXPECT_IN(took, wanted - wanted / 100, 2 * wanted);
 }
 
+// With interrupts off, so that nothing but the deadline itself brings the guest out.
+GUEST_PART(exits, deadline_ends_a_spin)
+{
+    xapic_write(APIC_TDCR, 0xb);
+    xapic_write(APIC_LVT_TIMER, 0x50);
+    xapic_write(APIC_TMICT, (u32)rt_div(rt_info->lapic_hz, 10000));
+    u64 end = rdtsc() + rt_div(rt_info->tsc_hz, 5000);
+    while (rdtsc() < end)
+        ;
+    G_EXPECT_EQ(xapic_read(APIC_IRR + 0x20), 1 << 16);
+}
+
 // ---- ports -------------------------------------------------------------------------------------
 
 // IN and OUT with the port in the instruction, so both forms are met.

@@ -320,7 +320,9 @@ VMCS_TEST(vmcs_keeps_its_fields_while_it_is_away)
 // control is.
 VMCS_TEST(fields_are_there_as_the_capabilities_say)
 {
-    const struct ctl_allowed *ctl = hypervisor.caps.ctl;
+    struct vmx_caps caps; // with what without= takes from Corbel
+    vmx_caps_decode(&hypervisor.probe, &caps);
+    const struct ctl_allowed *ctl = caps.ctl;
     const struct {
         enum vmcs_field field;
         bool there;

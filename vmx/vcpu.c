@@ -410,12 +410,16 @@ void vcpu_run(struct vcpu *vcpu)
     vcpu_load(vcpu);
     for (;;) {
         u64 now = rdtsc();
-        if (now >= deadline_next(&vm->timers))
+        if (now >= deadline_next(&vm->timers)) {
             deadline_run(&vm->timers, now);
+            now = rdtsc();
+        }
         if (vm->attention) {
             if (vm->attention & VM_ATTENTION_STOP)
                 break;
             vcpu_inject(vcpu);
+            // The preemption timer starts with the entry: a now from before this made it late.
+            now = rdtsc();
         }
         if (unlikely(vcpu->halted)) {
             idle(vcpu);

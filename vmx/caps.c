@@ -115,6 +115,9 @@ void vmx_caps_decode(const struct vmx_probe *probe, struct vmx_caps *caps)
     caps->cr4_fixed1 = m->cr4_fixed1;
     if (caps->ctl[CTL_PROC2].may & (PROC2_EPT | PROC2_VPID))
         caps->ept_vpid = m->ept_vpid;
+    // A VPID whose translations nothing can flush is of no use.
+    if (!vmx_has_invvpid(caps->ept_vpid))
+        caps->ctl[CTL_PROC2].may &= ~(u32)PROC2_VPID;
     caps->ept = ept_caps_decode(caps->ept_vpid);
     caps->maxphyaddr = probe->maxphyaddr;
 }

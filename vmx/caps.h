@@ -58,6 +58,17 @@ struct ctl_allowed {
     u32 may;  // bits that may be 1 (allowed-1 settings)
 };
 
+// IA32_VMX_EPT_VPID_CAP, the VPID half.
+#define EPT_VPID_INVVPID        BIT(32)
+#define EPT_VPID_INVVPID_SINGLE BIT(41)
+#define EPT_VPID_INVVPID_ALL    BIT(42)
+
+// INVVPID with the one type that Corbel cannot do without where there are VPIDs.
+static inline bool vmx_has_invvpid(u64 ept_vpid)
+{
+    return (ept_vpid & EPT_VPID_INVVPID) && (ept_vpid & EPT_VPID_INVVPID_ALL);
+}
+
 struct vmx_caps {
     u32 revision;
     u32 region_size;      // bytes

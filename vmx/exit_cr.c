@@ -40,7 +40,7 @@ static int load_pdptes(struct vcpu *v, u64 cr3)
 
     for (unsigned i = 0; i < 4; i++) {
         // Memory that is not there reads as all ones, as on a bus nobody answers.
-        entries[i] = table ? table[i] : ~0ull;
+        entries[i] = table ? __atomic_load_n(&table[i], __ATOMIC_RELAXED) : ~0ull;
         if ((entries[i] & 1) && (entries[i] & reserved))
             return E_FAULT;
     }
@@ -61,7 +61,9 @@ static bool switch_long_mode(u64 cr0, u64 cr4, u64 *efer)
     if (!(*efer & EFER_LME))
         return true;
     if (cr0 & CR0_PG) {
-        if (!(cr4 & CR4_PAE) || (vmcs_read(VMCS_GUEST_CS_AR) & AR_L))
+        // IA-32e mode has no 16-bit TSS, and neither has a VM entry into it.
+        bool tss16 = (vmcs_read(VMCS_GUEST_TR_AR) & AR_TYPE) == AR_TYPE_TSS16;
+        if (!(cr4 & CR4_PAE) || (vmcs_read(VMCS_GUEST_CS_AR) & AR_L) || tss16)
             return false;
         *efer |= EFER_LMA;
     } else {
@@ -110,9 +112,18 @@ static enum exit_action write_cr0_value(struct vcpu *v, u64 value)
     // VMX operation demands.
     vmcs_write(VMCS_CR0_SHADOW, value);
     vmcs_write(VMCS_GUEST_CR0, (value & ~(u64)(CR0_CD | CR0_NW)) | CR0_NE);
-    if ((old ^ value) & CR0_PG)
+    if ((old ^ value) & CR0_PG) {
         write_efer(efer);
+        vcpu_flush_tlb(v);
+    }
     return ACT_SKIP;
+}
+
+// SDM volume 3, "Operations that Invalidate TLBs and Paging-Structure Caches".
+static bool cr4_flushes(u64 old, u64 value)
+{
+    return ((old ^ value) & (CR4_PGE | CR4_PAE)) || ((old & ~value) & CR4_PCIDE) ||
+           ((value & ~old) & CR4_SMEP);
 }
 
 static enum exit_action write_cr4_value(struct vcpu *v, u64 value)
@@ -136,6 +147,8 @@ static enum exit_action write_cr4_value(struct vcpu *v, u64 value)
     vmcs_write(VMCS_CR4_SHADOW, value);
     // MCE stays on under the guest: a machine check is the host's, whatever the guest thinks of it.
     vmcs_write(VMCS_GUEST_CR4, vmx_cr4_real(v, value));
+    if (cr4_flushes(old, value))
+        vcpu_flush_tlb(v);
     return ACT_SKIP;
 }
 

@@ -301,6 +301,13 @@ void vcpu_set_cr2(struct vcpu *vcpu, u64 value)
     write_cr2(value);
 }
 
+void vcpu_flush_tlb(const struct vcpu *vcpu)
+{
+    // Without VPIDs each VM entry flushes by itself.
+    if (vcpu->caps->ctl[CTL_PROC2].may & PROC2_VPID)
+        vmx_invvpid(vcpu->caps, vcpu->vpid);
+}
+
 // The low four bits tell of this exception only; the others stay until the guest clears them.
 void vcpu_merge_dr6(struct vcpu *vcpu, u64 bits)
 {

@@ -22,6 +22,11 @@ void vcpu_set_xcr0(struct vcpu *vcpu, u64 value);
 // CR2 of the guest, likewise.
 void vcpu_set_cr2(struct vcpu *vcpu, u64 value);
 
+// Forgets what the CPU has cached of the guest's linear addresses, as it would itself at some MOVs
+// to CR0 and CR4. VM exits and entries leave it in place: SDM volume 3, "Information That May Be
+// Cached".
+void vcpu_flush_tlb(const struct vcpu *vcpu);
+
 // Sets bits in the guest's DR6, which is the CPU's own while the vCPU is loaded.
 void vcpu_merge_dr6(struct vcpu *vcpu, u64 bits);
 

@@ -89,7 +89,7 @@ static int unlock_feature_control(void)
 void vmx_flush_all(const struct vmx_caps *caps)
 {
     vmx_invept(caps, 0);
-    if ((caps->ept_vpid & BIT(32)) && (caps->ept_vpid & BIT(42)))
+    if (vmx_has_invvpid(caps->ept_vpid))
         CHECK(invvpid(INV_ALL, (struct inv_descriptor){0, 0}) == VMX_SUCCEED);
 }
 
@@ -142,5 +142,12 @@ void vmx_invept(const struct vmx_caps *caps, u64 eptp)
 {
     bool single = eptp && caps->ept.invept_single;
     CHECK(invept(single ? INV_SINGLE : INV_ALL, (struct inv_descriptor){single ? eptp : 0, 0}) ==
+          VMX_SUCCEED);
+}
+
+void vmx_invvpid(const struct vmx_caps *caps, u16 vpid)
+{
+    bool single = caps->ept_vpid & EPT_VPID_INVVPID_SINGLE;
+    CHECK(invvpid(single ? INV_SINGLE : INV_ALL, (struct inv_descriptor){single ? vpid : 0, 0}) ==
           VMX_SUCCEED);
 }

@@ -27,6 +27,9 @@ MUST_CHECK int vmx_region_alloc(const struct vmx_caps *caps, struct frame_pool *
 // All cached translations of one EPT pointer, or of all (eptp 0), on this CPU.
 void vmx_invept(const struct vmx_caps *caps, u64 eptp);
 
+// All cached translations of one VPID, on this CPU, which offers VPIDs.
+void vmx_invvpid(const struct vmx_caps *caps, u16 vpid);
+
 // All cached translations of every EPT pointer and VPID, on this CPU.
 void vmx_flush_all(const struct vmx_caps *caps);
 

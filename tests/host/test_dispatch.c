@@ -208,6 +208,7 @@ static void failed_entry_stops_this_vm_with_its_reason(void **state)
                  exit_reason_name(reasons[i]));
         assert_string_equal(r->vm.end_text, want);
         assert_non_null(strstr(rig_log(), want));
+        assert_int_equal(r->entry_reports, 1);
         assert_int_equal(vmcs_read(VMCS_GUEST_RIP), RIG_CODE);
         assert_int_equal(r->vcpu.exits[REASON_CPUID], 0);
         rig_close(r);

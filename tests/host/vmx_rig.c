@@ -126,6 +126,12 @@ void vcpu_set_cr2(struct vcpu *vcpu, u64 value)
     the_rig->cr2_writes++;
 }
 
+void vcpu_flush_tlb(const struct vcpu *vcpu)
+{
+    (void)vcpu;
+    the_rig->flushes++;
+}
+
 void vcpu_merge_dr6(struct vcpu *vcpu, u64 bits)
 {
     (void)vcpu;
@@ -157,6 +163,12 @@ void vcpu_host_nmi(void)
 void vcpu_host_machine_check(void)
 {
     the_rig->machine_checks++;
+}
+
+void entry_report(const struct vcpu *vcpu)
+{
+    (void)vcpu;
+    the_rig->entry_reports++;
 }
 
 // ---- devices ----------------------------------------------------------------------------------

@@ -59,7 +59,9 @@ struct vmx_rig {
     // What the machine was asked to do.
     u64 tsc_aux, dr6, cr2, xcr0;
     unsigned interrupts, nmis, machine_checks, loads, puts, fpu_resets, xcr0_writes, cr2_writes;
-    unsigned invalidations;
+    unsigned entry_reports;
+    unsigned flushes;       // of the guest's linear translations
+    unsigned invalidations; // of its EPT
 };
 
 // One rig at a time.

@@ -11,6 +11,7 @@
 
 #define AR_TYPE_SHIFT 0
 #define AR_TYPE       BITS(3, 0)
+#define AR_TYPE_TSS16 3u // busy
 #define AR_S          BIT32(4)
 #define AR_DPL_SHIFT  5
 #define AR_DPL        BITS(6, 5)

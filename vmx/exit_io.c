@@ -47,12 +47,51 @@ struct string_io {
     bool in;
 };
 
+static void take_override(struct string_io *s, u8 prefix)
+{
+    static const u8 overrides[] = {
+        [SEG_ES] = 0x26, [SEG_CS] = 0x2e, [SEG_SS] = 0x36,
+        [SEG_DS] = 0x3e, [SEG_FS] = 0x64, [SEG_GS] = 0x65,
+    };
+    // 64-bit mode ignores the four that have no base there.
+    for (unsigned which = s->mode == GUEST_64BIT ? SEG_FS : SEG_ES; which <= SEG_GS; which++)
+        if (overrides[which] == prefix)
+            s->which = (enum vmcs_segment)which;
+}
+
+// Address sizes as the instruction information has them.
+enum { ADDRESS_16, ADDRESS_32, ADDRESS_64 };
+
+// Segment and address size from the prefixes.
+static int read_prefixes(struct vcpu *v, struct string_io *s, unsigned *address,
+                         struct event *fault)
+{
+    u8 bytes[INSTRUCTION_LENGTH_MAX];
+    size_t done;
+    bool flipped = false;
+
+    int err = vcpu_fetch(v, bytes, &done, fault);
+    if (err && (err != E_FAULT || done < v->exit.length))
+        return err;
+    for (size_t i = 0; i + 1 < v->exit.length && i < done; i++) {
+        flipped |= bytes[i] == 0x67;
+        if (!s->in) // INS stores through ES whatever stands there
+            take_override(s, bytes[i]);
+    }
+    if (s->mode == GUEST_64BIT)
+        *address = flipped ? ADDRESS_32 : ADDRESS_64;
+    else
+        *address = !(vmcs_read(VMCS_GUEST_CS_AR) & AR_DB) == flipped ? ADDRESS_32 : ADDRESS_16;
+    return OK;
+}
+
 // Segment and address size of INS and OUTS: SDM volume 3, "Format of the VM-Exit
 // Instruction-Information Field as Used for INS and OUTS". CPUs that do not give it (VMX_BASIC[54])
 // have it taken from the prefixes.
-static int string_operand(struct vcpu *v, struct string_io *s)
+static int string_operand(struct vcpu *v, struct string_io *s, struct event *fault)
 {
-    unsigned address = s->mode == GUEST_64BIT ? 2 : s->mode == GUEST_PROTECTED ? 1 : 0;
+    unsigned address;
+
     s->which = s->in ? SEG_ES : SEG_DS;
     if (v->caps->io_insn_info) {
         u32 info = (u32)vmcs_read(VMCS_EXIT_INSN_INFO);
@@ -60,35 +99,11 @@ static int string_operand(struct vcpu *v, struct string_io *s)
         if (!s->in)
             s->which = (enum vmcs_segment)bits_get(info, 17, 15);
     } else {
-        static const struct {
-            u8 prefix;
-            u8 segment;
-        } overrides[] = {
-            {0x26, SEG_ES},
-            {0x2e, SEG_CS},
-            {0x36, SEG_SS},
-            {0x3e, SEG_DS},
-            {0x64, SEG_FS},
-            {0x65, SEG_GS}
-        };
-        u8 bytes[INSTRUCTION_LENGTH_MAX];
-        size_t done;
-        struct event fault;
-        if (s->mode == GUEST_PROTECTED && !(vmcs_read(VMCS_GUEST_CS_AR) & AR_DB))
-            address = 0;
-        int err = vcpu_fetch(v, bytes, &done, &fault);
-        if (err && (err != E_FAULT || done < v->exit.length))
+        int err = read_prefixes(v, s, &address, fault);
+        if (err)
             return err;
-        unsigned flipped = address == 1 ? 0 : 1;
-        for (size_t i = 0; i + 1 < v->exit.length && i < done; i++) {
-            if (bytes[i] == 0x67)
-                address = flipped;
-            for (unsigned k = 0; k < ARRAY_SIZE(overrides) && !s->in; k++)
-                if (bytes[i] == overrides[k].prefix)
-                    s->which = (enum vmcs_segment)overrides[k].segment;
-        }
     }
-    s->mask = address == 0 ? 0xffff : address == 1 ? 0xffffffffu : ~0ull;
+    s->mask = address == ADDRESS_16 ? 0xffff : address == ADDRESS_32 ? 0xffffffffu : ~0ull;
     return OK;
 }
 
@@ -112,7 +127,8 @@ static int element(struct string_io *s, struct event *fault)
         u64 last = linear + s->size - 1;
         err = guest_walk(&s->paging, &s->memory, GVA(linear), access, &where);
         if (err == OK && (last ^ linear) >> PAGE_SHIFT)
-            err = guest_walk(&s->paging, &s->memory, GVA(last), access, &where);
+            err = guest_walk(&s->paging, &s->memory, GVA(align_down(last, PAGE_SIZE)), access,
+                             &where);
         if (err) {
             *fault = where.fault;
             return err;
@@ -143,7 +159,7 @@ static enum exit_action string(struct vcpu *v, u64 q)
     bool rep = q & IO_REP;
     struct event fault = {0};
 
-    int err = string_operand(v, &s);
+    int err = string_operand(v, &s, &fault);
     vcpu_paging(v, &s.paging);
     vcpu_memory(v, &s.memory);
     vcpu_segment(s.which, &s.segment);

@@ -110,20 +110,6 @@ static u32 vector_word(u32 set, u8 vector)
     return xapic_read(set + vector / 32 * 0x10u);
 }
 
-GUEST_TEST(lapic, self_ipis_come_by_priority)
-{
-    static const u8 sent[] = {0x41, 0xe7, 0x33, 0x9f}, order[] = {0xe7, 0x9f, 0x41, 0x33};
-    handle(0x30, 0xff, note_lapic);
-    for (unsigned i = 0; i < ARRAY_SIZE(sent); i++)
-        lapic_self_ipi(sent[i]);
-    G_EXPECT_EQ(note_count, 0);
-    take_pending();
-    G_EXPECT_EQ(note_count, ARRAY_SIZE(order));
-    for (unsigned i = 0; i < ARRAY_SIZE(order); i++)
-        G_EXPECT_VECTOR(i, order[i]);
-    expect_no_vectors();
-}
-
 static void read_isr(struct rt_frame *frame)
 {
     u8 vector = (u8)frame->vector;
@@ -198,28 +184,6 @@ GUEST_TEST(lapic, lowering_tpr_lets_it_come_at_once)
         cli();
         G_EXPECT_EQ(came, i + 1);
     }
-}
-
-GUEST_TEST(lapic, cr8_is_the_task_priority_class)
-{
-    for (u32 class = 0; class < 16; class ++) {
-        write_cr8(class);
-        G_EXPECT_EQ(xapic_read(APIC_TPR), class << 4);
-        xapic_write(APIC_TPR, class << 4 | 7);
-        G_EXPECT_EQ(read_cr8(), class);
-    }
-    G_EXPECT_EQ(xapic_read(APIC_TPR), 0xf7);
-}
-
-GUEST_TEST(lapic, cr8_above_15_is_gp)
-{
-    static const u64 bad[] = {16, 0xff, BIT(32), BIT(63)};
-    write_cr8(3);
-    for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
-        G_EXPECT_EQ(try_write_cr(8, bad[i]), 13);
-        G_EXPECT_EQ(rt_caught.error, 0);
-    }
-    G_EXPECT_EQ(read_cr8(), 3);
 }
 
 // In service at 5xH: 5xH waits however high, 6xH comes in between.

@@ -410,7 +410,7 @@ GUEST_TEST(lapic, lint0_level_comes_again_after_eoi)
 }
 
 // LINT0 is then the CPU's INTR pin.
-GUEST_TEST(lapic, hardware_disabled_the_pic_still_interrupts)
+GUEST_TEST(lapic, hardware_disabled_the_pic_interrupts)
 {
     handle(PIC_VECTOR, PIC_VECTOR, note_pic);
     pics_start(BIT32(0));

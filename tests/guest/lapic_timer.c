@@ -165,7 +165,7 @@ GUEST_TEST(lapic_timer, vector_is_taken_when_it_fires)
     G_EXPECT_VECTOR(0, TIMER + 1);
 }
 
-GUEST_TEST(lapic_timer, oneshot_to_periodic_goes_on_counting)
+GUEST_TEST(lapic_timer, oneshot_to_periodic_keeps_counting)
 {
     u64 ticks = count_ticks(UNIT * 50);
     timer_setup(ONESHOT, 0xb);

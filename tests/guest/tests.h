@@ -7,7 +7,7 @@
 
 // The order matters to Corbel, which reads this from the image.
 struct guest_test {
-    char name[48]; // "area.what_it_shows"
+    char name[64]; // "area.what_it_shows"
     u64 run;       // void (*)(void)
     u64 flags;     // enum guest_test_flags
 };
@@ -23,6 +23,7 @@ enum guest_test_flags {
 #define GUEST_PART(area, title) GUEST_TEST_WITH(area, title, GUEST_TEST_PART)
 
 #define GUEST_TEST_WITH(area, title, flags)                                                        \
+    _Static_assert(sizeof(#area "." #title) <= sizeof((struct guest_test){0}.name), "too long");   \
     static void guest_test_##area##_##title(void);                                                 \
     static const struct guest_test guest_row_##area##_##title SECTION(".guest_tests")              \
         ALIGNED(8) = {#area "." #title, (u64)guest_test_##area##_##title, (flags)};                \

@@ -127,7 +127,7 @@ GUEST_TEST(x2apic, modes_change_only_as_the_sdm_says)
     G_EXPECT_EQ(xapic_read(APIC_SVR), 0xff); // being off reset it
 }
 
-GUEST_TEST(x2apic, apic_base_reserved_bits_and_moving_are_gp)
+GUEST_TEST(x2apic, apic_base_reserved_and_moving_are_gp)
 {
     u64 base = rdmsr(IA32_APIC_BASE);
     for (unsigned bit = 0; bit < 64; bit++)

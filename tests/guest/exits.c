@@ -219,7 +219,7 @@ GUEST_TEST(exits, rdpmc_finds_no_counter)
     G_EXPECT_EQ(try_code(rdpmc, sizeof(rdpmc)), VEC_GP);
 }
 
-GUEST_TEST(exits, privileged_instructions_fault_in_user_mode)
+GUEST_TEST(exits, privileged_insns_fault_in_user_mode)
 {
     static const struct instruction list[] = {
         {{0x0f, 0x30},             2}, // WRMSR

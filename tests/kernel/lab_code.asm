@@ -142,6 +142,35 @@ code spin_open, 64
         finish
 end spin_open
 
+%macro get_them 0
+        mov     rax, dr0
+        mov     rbx, dr3
+        mov     rcx, dr6
+        mov     rdx, cr2
+        movq    rsi, xmm0
+        movq    rdi, xmm15
+%endmacro
+
+; Registers that are not in the VMCS. The VM stops between the two halves.
+code set_registers, 64
+        mov     rax, 0x1234567812345678
+        mov     dr0, rax
+        mov     dr3, rax
+        mov     cr2, rax
+        movq    xmm0, rax
+        movq    xmm15, rax
+        mov     eax, 0xffff4ff0
+        mov     dr6, rax
+        out     0xf4, al
+        get_them
+        finish
+end set_registers
+
+code get_registers, 64
+        get_them
+        finish
+end get_registers
+
 ; ---- 32-bit ------------------------------------------------------------------------------------
 
 code task_switch, 32

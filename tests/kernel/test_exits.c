@@ -224,6 +224,27 @@ LAB_TEST(msr, those_passed_through_keep_their_values, NEEDS_VMX)
     lab_close(&other);
 }
 
+// #DB and #AC can be raised without end while they are delivered, so they go through Corbel.
+static void expect_exception_exits(struct selftest_ctx *t, const char *guest, unsigned count)
+{
+    struct lab lab;
+    if (t->failed || !lab_open(t, &lab, "reflect"))
+        return;
+    if (lab_load(t, &lab, guest) && lab_run_passes(t, &lab) &&
+        lab.vcpu->exits[REASON_EXCEPTION_NMI] != count)
+        selftest_fail(t, "%s: %llu exits", guest,
+                      (unsigned long long)lab.vcpu->exits[REASON_EXCEPTION_NMI]);
+    lab_close(&lab);
+}
+
+SELFTEST(exits, exceptions_that_could_hang_the_cpu_exit, NEEDS_VMX)
+{
+    expect_exception_exits(t, "exits.alignment_check_is_delivered", 1);
+    expect_exception_exits(t, "exits.data_breakpoint_is_a_trap", 1);
+    expect_exception_exits(t, "exits.icebp_is_delivered_after_itself", 1);
+    expect_exception_exits(t, "exits.privileged_insns_fault_in_user_mode", 0);
+}
+
 // ---- the host's interrupts ---------------------------------------------------------------------
 
 LAB_TEST(exits, host_interrupt_disturbs_no_register, NEEDS_VMX)
@@ -325,34 +346,64 @@ LAB_TEST(cr, caches_and_ne_stay_with_the_host, NEEDS_VMX)
     EXPECT(cr4_in_the_vmcs & CR4_MCE);
 }
 
-// ---- debug registers ---------------------------------------------------------------------------
+// CLTS and LMSW exit where TS, EM and MP are the host's, as a CPU with other fixed bits might have
+// them: to the guest it is all the same.
+static void run_with_owned_cr0(struct selftest_ctx *t, struct lab *lab, const char *guest,
+                               unsigned exits)
+{
+    EXPECT(lab_load(t, lab, guest));
+    lab->vcpu->cr0_mask |= CR0_TS | CR0_EM | CR0_MP;
+    lab_poke(lab, VMCS_CR0_MASK, lab->vcpu->cr0_mask);
+    EXPECT(lab_run_passes(t, lab));
+    EXPECT(lab->vcpu->exits[REASON_CR_ACCESS] >= exits);
+}
 
-// MOV RAX, 1234H; MOV DR0-3, RAX; MOV DR6, FFFF4FF0H; the end.
-static const u8 set_debug_registers[] = {
-    0x48, 0xc7, 0xc0, 0x34, 0x12, 0,    0,    0x0f, 0x23, 0xc0, 0x0f, 0x23, 0xc8, 0x0f, 0x23,
-    0xd0, 0x0f, 0x23, 0xd8, 0xb8, 0xf0, 0x4f, 0xff, 0xff, 0x0f, 0x23, 0xf0, 0xe6, 0xf4,
-};
-// MOV RAX, DR0; MOV RBX, DR3; MOV RCX, DR6; the end.
-static const u8 get_debug_registers[] = {
-    0x0f, 0x21, 0xc0, 0x0f, 0x21, 0xdb, 0x0f, 0x21, 0xf1, 0xe6, 0xf4,
-};
+LAB_TEST(cr, clts_that_exits, NEEDS_VMX)
+{
+    run_with_owned_cr0(t, lab, "cr.clts_clears_ts_alone", 5);
+}
 
-LAB_TEST(exits, debug_registers_stay_with_their_guest, NEEDS_VMX)
+LAB_TEST(cr, lmsw_that_exits, NEEDS_VMX)
+{
+    run_with_owned_cr0(t, lab, "cr.lmsw_sets_four_bits_and_keeps_pe", 4);
+}
+
+// ---- what exits do not switch ------------------------------------------------------------------
+
+SNIPPET(set_registers);
+SNIPPET(get_registers);
+
+// Of registers that only vcpu_load() and vcpu_put() see to.
+static void expect_registers(struct selftest_ctx *t, const struct vcpu *vcpu, u64 want, u64 dr6)
+{
+    static const u8 regs[] = {GPR_RAX, GPR_RBX, GPR_RCX, GPR_RDX, GPR_RSI, GPR_RDI};
+    static const char *const names[] = {"DR0", "DR3", "DR6", "CR2", "XMM0", "XMM15"};
+    for (unsigned i = 0; i < ARRAY_SIZE(regs); i++)
+        if (vcpu->regs[regs[i]] != (regs[i] == GPR_RCX ? dr6 : want))
+            selftest_fail(t, "a guest finds %llx in %s", (unsigned long long)vcpu->regs[regs[i]],
+                          names[i]);
+}
+
+static void run_code(struct selftest_ctx *t, struct lab *lab, const struct lab_snippet *code)
+{
+    EXPECT(lab_snippet(t, lab, IMAGE_LONG, code));
+    lab_poke(lab, VMCS_GUEST_CR4, lab_peek(lab, VMCS_GUEST_CR4) | CR4_OSFXSR);
+    lab_run(lab);
+    ended(t, lab, VM_END_DEBUG_EXIT, "");
+}
+
+LAB_TEST(exits, registers_stay_with_their_guest, NEEDS_VMX)
 {
     struct lab other;
-    EXPECT(lab_code(t, lab, IMAGE_LONG, set_debug_registers, sizeof(set_debug_registers)));
+    run_code(t, lab, &set_registers);
+    EXPECT(lab_open(t, &other, "other"));
+    run_code(t, &other, &get_registers);
+    expect_registers(t, other.vcpu, 0, DR6_INIT);
+    lab_close(&other);
+    // The first one has its own when it goes on, behind the write that stopped it.
+    lab->vm->end = VM_RUNNING;
+    lab->vm->attention = 0;
     lab_run(lab);
     EXPECT(ended(t, lab, VM_END_DEBUG_EXIT, ""));
-    EXPECT(lab_open(t, &other, "other"));
-    if (lab_code(t, &other, IMAGE_LONG, get_debug_registers, sizeof(get_debug_registers))) {
-        lab_run(&other);
-        ended(t, &other, VM_END_DEBUG_EXIT, "");
-        if (other.vcpu->regs[GPR_RAX] || other.vcpu->regs[GPR_RBX] ||
-            other.vcpu->regs[GPR_RCX] != DR6_INIT)
-            selftest_fail(t, "another guest finds DR0 %llx, DR3 %llx, DR6 %llx",
-                          (unsigned long long)other.vcpu->regs[GPR_RAX],
-                          (unsigned long long)other.vcpu->regs[GPR_RBX],
-                          (unsigned long long)other.vcpu->regs[GPR_RCX]);
-    }
-    lab_close(&other);
+    expect_registers(t, lab->vcpu, 0x1234567812345678, 0xffff4ff0);
 }

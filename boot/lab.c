@@ -12,7 +12,7 @@ extern const u8 tests64_image[], tests64_image_end[];
 
 // As tests/guest/tests.h has it.
 struct guest_test_row {
-    char name[48];
+    char name[64];
     u64 run;
     u64 flags;
 };

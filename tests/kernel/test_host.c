@@ -419,6 +419,12 @@ SELFTEST(host, large_device_memory_has_large_pages, NEEDS_NOTHING)
     EXPECT(mmio_map(HPA(0xe0123000), 1, MEM_UC));
 }
 
+// Under an outer hypervisor the CPU may be away for any time: how late something is says nothing.
+static bool exact_time(void)
+{
+    return !cpu_features.hypervisor[0];
+}
+
 SELFTEST(host, clock_goes_forward, NEEDS_NOTHING)
 {
     EXPECT(host_clock.hz >= 1000000 && host_clock.hz < 100000000000ull);
@@ -432,13 +438,13 @@ SELFTEST(host, clock_goes_forward, NEEDS_NOTHING)
     tsc_spin_us(100);
     u64 took = clock_now(&host_clock) - before;
     EXPECT(took >= host_clock.hz / 10000);
-    EXPECT(took < host_clock.hz / 10);
+    EXPECT(!exact_time() || took < host_clock.hz / 10);
 }
 
-// Waits at most 100 ms for one more timer interrupt than before.
+// Waits at most 100 ms for one more timer interrupt than before, and longer where time is shared.
 static bool timer_comes(u64 before)
 {
-    u64 give_up = clock_now(&host_clock) + host_clock.hz / 10;
+    u64 give_up = clock_now(&host_clock) + (exact_time() ? host_clock.hz / 10 : host_clock.hz * 10);
     while (timer_fired() == before && clock_now(&host_clock) < give_up)
         __asm__ volatile("sti; nop; cli");
     return timer_fired() == before + 1;
@@ -453,7 +459,7 @@ SELFTEST(host, timer_fires_when_due, NEEDS_NOTHING)
     u64 now = clock_now(&host_clock);
     // One-shot mode counts at a rate that is measured to a thousandth.
     EXPECT(now + host_clock.hz / 1000000 >= due);
-    EXPECT(now < due + host_clock.hz / 100);
+    EXPECT(!exact_time() || now < due + host_clock.hz / 100);
     // And once only.
     before = timer_fired();
     u64 until = clock_now(&host_clock) + host_clock.hz / 500;

@@ -478,6 +478,39 @@ GUEST_TEST(exits, single_step_stops_at_each_string_element)
     G_EXPECT_EQ(events[3].ip, after + 1);
 }
 
+// The step is due behind HLT, which does not wait then.
+GUEST_TEST(exits, single_step_ends_hlt)
+{
+    u64 after;
+    rt_set_handler(VEC_DB, on_step);
+    steps_wanted = 1;
+    __asm__ volatile("leaq 1f(%%rip), %0; pushfq; orl $0x100, (%%rsp); popfq; hlt\n1: nop"
+                     : "=&r"(after)
+                     :
+                     : "memory", "cc");
+    G_EXPECT_EQ(event_count, 1);
+    G_EXPECT_EQ(events[0].ip, after);
+}
+
+// An emulated instruction that is stepped and raises an interrupt: both come behind it.
+GUEST_TEST(exits, single_step_goes_before_an_interrupt)
+{
+    u64 after;
+    rt_set_handler(VEC_DB, on_step);
+    rt_set_handler(0x53, note_event);
+    steps_wanted = 1;
+    __asm__ volatile("leaq 1f(%%rip), %0; pushfq; orl $0x300, (%%rsp); popfq\n\t"
+                     "movl %1, (%2)\n1: nop; cli"
+                     : "=&r"(after)
+                     : "r"(1u << 18 | 0x53), "r"(0xfee00000ull + APIC_ICR_LOW)
+                     : "memory", "cc");
+    G_EXPECT_EQ(event_count, 2);
+    G_EXPECT_EQ(events[0].vector, VEC_DB);
+    G_EXPECT_EQ(events[0].ip, after);
+    G_EXPECT_EQ(events[1].vector, 0x53);
+    G_EXPECT_EQ(events[1].ip, after);
+}
+
 static void set_dr0(u64 address, u64 dr7)
 {
     __asm__ volatile("mov %0, %%dr0; mov %1, %%dr7" : : "r"(address), "r"(dr7));

@@ -35,7 +35,7 @@ GUEST_TEST(inject, gp_of_wrmsr_is_at_the_instruction)
     G_EXPECT_EQ(try_wrmsr(IA32_VMX_BASIC, 0), VEC_GP);
     G_EXPECT_EQ(rt_caught.error, 0);
     G_EXPECT_EQ(*(u16 *)rt_caught.ip, 0x300f); // 0F 30
-    G_EXPECT(rt_caught.flags & RFLAGS_RF); // as every fault's handler finds it
+    G_EXPECT(rt_caught.flags & RFLAGS_RF);     // as every fault's handler finds it
 }
 
 GUEST_TEST(inject, contributory_faults_are_a_double_fault)

@@ -191,8 +191,8 @@ static void nest(struct rt_frame *frame)
 {
     note_no_eoi(frame);
     if (frame->vector == 0x52) {
-        lapic_self_ipi(0x5f);
         lapic_self_ipi(0x61);
+        lapic_self_ipi(0x5f);
         take_pending();
         G_EXPECT_EQ(note_count, 2);
         G_EXPECT_VECTOR(1, 0x61);
@@ -399,6 +399,8 @@ GUEST_TEST(lapic, lint0_level_comes_again_after_eoi)
     G_EXPECT_EQ(note_count, 1);
     G_EXPECT_EQ(xapic_read(APIC_LVT_LINT0) & APIC_LVT_RIRR, APIC_LVT_RIRR);
     G_EXPECT_EQ(vector_word(APIC_TMR, 0x70), BIT32(0x10));
+    xapic_write(APIC_LVT_LINT0, APIC_LVT_LEVEL | 0x70); // nothing new while remote IRR is set
+    G_EXPECT_EQ(vector_word(APIC_IRR, 0x70), 0);
     xapic_write(APIC_EOI, 0);
     take_pending();
     G_EXPECT_EQ(note_count, 2);

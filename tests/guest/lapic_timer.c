@@ -5,6 +5,8 @@
 
 #define LATE LATE_APIC
 
+#define TIMER_TEST(title) GUEST_TEST_WITH(lapic_timer, title, GUEST_TEST_EXACT)
+
 #define TIMER    0x50u
 #define ONESHOT  0u
 #define PERIODIC BIT32(17)
@@ -38,7 +40,7 @@ static void deadline_setup(void)
 
 // ---- one-shot and periodic ----------------------------------------------------------------------
 
-GUEST_TEST(lapic_timer, oneshot_on_time_with_every_divider)
+TIMER_TEST(oneshot_on_time_with_every_divider)
 {
     for (u32 shift = 0; shift < ARRAY_SIZE(divides); shift++) {
         u32 counts = (u32)(UNIT * 50 >> shift);
@@ -53,7 +55,7 @@ GUEST_TEST(lapic_timer, oneshot_on_time_with_every_divider)
     }
 }
 
-GUEST_TEST(lapic_timer, oneshot_fires_once)
+TIMER_TEST(oneshot_fires_once)
 {
     timer_setup(ONESHOT, 0xb);
     lapic_write(APIC_TMICT, (u32)UNIT * 50);
@@ -67,7 +69,7 @@ GUEST_TEST(lapic_timer, oneshot_fires_once)
 }
 
 // Each interrupt by the schedule of the first: errors do not add up.
-GUEST_TEST(lapic_timer, periodic_keeps_its_schedule)
+TIMER_TEST(periodic_keeps_its_schedule)
 {
     u32 counts = (u32)UNIT * 100 + 7; // a period that is no whole number of ticks
     timer_setup(PERIODIC, 0xb);
@@ -81,7 +83,7 @@ GUEST_TEST(lapic_timer, periodic_keeps_its_schedule)
     }
 }
 
-GUEST_TEST(lapic_timer, current_count_follows_the_clock)
+TIMER_TEST(current_count_follows_the_clock)
 {
     for (u32 shift = 0; shift < ARRAY_SIZE(divides); shift++) {
         u32 initial = 0xfffffff0;
@@ -99,7 +101,7 @@ GUEST_TEST(lapic_timer, current_count_follows_the_clock)
     }
 }
 
-GUEST_TEST(lapic_timer, periodic_count_starts_again)
+TIMER_TEST(periodic_count_starts_again)
 {
     u32 initial = (u32)UNIT * 20, last = 0, wraps = 0;
     lapic_write(APIC_TDCR, 0xb);
@@ -114,7 +116,7 @@ GUEST_TEST(lapic_timer, periodic_count_starts_again)
     G_EXPECT_EQ(wraps, 6); // the first look and five periods
 }
 
-GUEST_TEST(lapic_timer, masked_it_counts_and_is_silent)
+TIMER_TEST(masked_it_counts_and_is_silent)
 {
     timer_setup(APIC_LVT_MASKED, 0xb);
     lapic_write(APIC_TMICT, (u32)UNIT * 20);
@@ -128,7 +130,7 @@ GUEST_TEST(lapic_timer, masked_it_counts_and_is_silent)
     G_EXPECT_EQ(note_count, 0);
 }
 
-GUEST_TEST(lapic_timer, initial_count_0_stops)
+TIMER_TEST(initial_count_0_stops)
 {
     static const u32 modes[] = {ONESHOT, PERIODIC};
     for (u32 i = 0; i < ARRAY_SIZE(modes); i++) {
@@ -144,7 +146,7 @@ GUEST_TEST(lapic_timer, initial_count_0_stops)
     }
 }
 
-GUEST_TEST(lapic_timer, new_initial_count_starts_over)
+TIMER_TEST(new_initial_count_starts_over)
 {
     timer_setup(ONESHOT, 0xb);
     lapic_write(APIC_TMICT, (u32)UNIT * 60);
@@ -156,7 +158,7 @@ GUEST_TEST(lapic_timer, new_initial_count_starts_over)
     G_EXPECT_ON_TIME(notes[0].tsc, before + ticks, after + ticks);
 }
 
-GUEST_TEST(lapic_timer, vector_is_taken_when_it_fires)
+TIMER_TEST(vector_is_taken_when_it_fires)
 {
     timer_setup(ONESHOT, 0xb);
     lapic_write(APIC_TMICT, (u32)UNIT * 40);
@@ -165,7 +167,7 @@ GUEST_TEST(lapic_timer, vector_is_taken_when_it_fires)
     G_EXPECT_VECTOR(0, TIMER + 1);
 }
 
-GUEST_TEST(lapic_timer, oneshot_to_periodic_keeps_counting)
+TIMER_TEST(oneshot_to_periodic_keeps_counting)
 {
     u64 ticks = count_ticks(UNIT * 50);
     timer_setup(ONESHOT, 0xb);
@@ -180,7 +182,7 @@ GUEST_TEST(lapic_timer, oneshot_to_periodic_keeps_counting)
 }
 
 // The count that is left goes on at the new rate; the part of a count under way is lost.
-GUEST_TEST(lapic_timer, divider_changed_under_way)
+TIMER_TEST(divider_changed_under_way)
 {
     u64 ticks = count_ticks(UNIT * 100);
     timer_setup(ONESHOT, 0xb);
@@ -198,7 +200,7 @@ GUEST_TEST(lapic_timer, divider_changed_under_way)
 }
 
 // Five periods with interrupts off are one interrupt after, and the next is on the old schedule.
-GUEST_TEST(lapic_timer, missed_periods_are_one_interrupt)
+TIMER_TEST(missed_periods_are_one_interrupt)
 {
     u64 ticks = count_ticks(UNIT * 50);
     timer_setup(PERIODIC, 0xb);
@@ -215,7 +217,7 @@ GUEST_TEST(lapic_timer, missed_periods_are_one_interrupt)
 // A period of one count would be all the guest does: its interrupts come at 50 kHz at most, and it
 // gets on with its work in between. By MSR, because an EOI through the page takes most of 20
 // microseconds where a tick is an instruction.
-GUEST_TEST(lapic_timer, shortest_period_leaves_time)
+TIMER_TEST(shortest_period_leaves_time)
 {
     u64 millisecond = rt_info->tsc_hz / 1000, rounds = 0;
     lapic_x2mode();
@@ -230,7 +232,7 @@ GUEST_TEST(lapic_timer, shortest_period_leaves_time)
     G_EXPECT_IN(rounds, 1000, ~0ull);
 }
 
-GUEST_TEST(lapic_timer, software_disable_silences_it)
+TIMER_TEST(software_disable_silences_it)
 {
     timer_setup(PERIODIC, 0xb);
     lapic_write(APIC_TMICT, (u32)UNIT * 30);
@@ -242,7 +244,7 @@ GUEST_TEST(lapic_timer, software_disable_silences_it)
     G_EXPECT(lapic_read(APIC_TMCCT) != 0);
 }
 
-GUEST_TEST(lapic_timer, ends_a_hlt)
+TIMER_TEST(ends_a_hlt)
 {
     u64 ticks = count_ticks(UNIT * 200);
     timer_setup(PERIODIC, 0xb);
@@ -254,7 +256,7 @@ GUEST_TEST(lapic_timer, ends_a_hlt)
         G_EXPECT_ON_TIME(notes[i].tsc, before + ticks * (i + 1), after + ticks * (i + 1));
 }
 
-GUEST_TEST(lapic_timer, x2apic_mode_times_alike)
+TIMER_TEST(x2apic_mode_times_alike)
 {
     u64 ticks = count_ticks(UNIT * 100);
     lapic_x2mode();
@@ -270,7 +272,7 @@ GUEST_TEST(lapic_timer, x2apic_mode_times_alike)
 
 // ---- TSC-deadline -------------------------------------------------------------------------------
 
-GUEST_TEST(lapic_timer, deadline_is_on_time)
+TIMER_TEST(deadline_is_on_time)
 {
     static const u32 ahead[] = {1000, 3001, 10000, 99999, 1000000};
     deadline_setup();
@@ -283,7 +285,7 @@ GUEST_TEST(lapic_timer, deadline_is_on_time)
     }
 }
 
-GUEST_TEST(lapic_timer, deadline_ends_a_hlt)
+TIMER_TEST(deadline_ends_a_hlt)
 {
     deadline_setup();
     u64 due = rdtsc() + rt_info->tsc_hz / 100;
@@ -292,7 +294,7 @@ GUEST_TEST(lapic_timer, deadline_ends_a_hlt)
     G_EXPECT_ON_TIME(notes[0].tsc, due, due);
 }
 
-GUEST_TEST(lapic_timer, deadline_reads_0_once_it_fired)
+TIMER_TEST(deadline_reads_0_once_it_fired)
 {
     deadline_setup();
     u64 due = rdtsc() + 20000;
@@ -306,7 +308,7 @@ GUEST_TEST(lapic_timer, deadline_reads_0_once_it_fired)
     G_EXPECT_EQ(note_count, 1);
 }
 
-GUEST_TEST(lapic_timer, deadline_in_the_past_fires_at_once)
+TIMER_TEST(deadline_in_the_past_fires_at_once)
 {
     deadline_setup();
     wrmsr(IA32_TSC_DEADLINE, 1);
@@ -318,7 +320,7 @@ GUEST_TEST(lapic_timer, deadline_in_the_past_fires_at_once)
     G_EXPECT_EQ(rdmsr(IA32_TSC_DEADLINE), 0);
 }
 
-GUEST_TEST(lapic_timer, deadline_0_disarms)
+TIMER_TEST(deadline_0_disarms)
 {
     deadline_setup();
     wrmsr(IA32_TSC_DEADLINE, rdtsc() + 10000);
@@ -329,7 +331,7 @@ GUEST_TEST(lapic_timer, deadline_0_disarms)
     G_EXPECT_EQ(note_count, 0);
 }
 
-GUEST_TEST(lapic_timer, deadline_is_ignored_in_other_modes)
+TIMER_TEST(deadline_is_ignored_in_other_modes)
 {
     timer_setup(ONESHOT, 0xb);
     wrmsr(IA32_TSC_DEADLINE, rdtsc() + 1000);
@@ -340,7 +342,7 @@ GUEST_TEST(lapic_timer, deadline_is_ignored_in_other_modes)
     G_EXPECT_EQ(note_count, 0);
 }
 
-GUEST_TEST(lapic_timer, deadline_mode_ignores_initial_count)
+TIMER_TEST(deadline_mode_ignores_initial_count)
 {
     deadline_setup();
     lapic_write(APIC_TMICT, 1000);
@@ -352,7 +354,7 @@ GUEST_TEST(lapic_timer, deadline_mode_ignores_initial_count)
     G_EXPECT_EQ(note_count, 0);
 }
 
-GUEST_TEST(lapic_timer, leaving_deadline_mode_disarms)
+TIMER_TEST(leaving_deadline_mode_disarms)
 {
     deadline_setup();
     wrmsr(IA32_TSC_DEADLINE, rdtsc() + 20000);
@@ -365,7 +367,7 @@ GUEST_TEST(lapic_timer, leaving_deadline_mode_disarms)
     G_EXPECT_EQ(note_count, 0);
 }
 
-GUEST_TEST(lapic_timer, entering_deadline_mode_stops_count)
+TIMER_TEST(entering_deadline_mode_stops_count)
 {
     timer_setup(PERIODIC, 0xb);
     lapic_write(APIC_TMICT, (u32)UNIT * 50);
@@ -379,7 +381,7 @@ GUEST_TEST(lapic_timer, entering_deadline_mode_stops_count)
 }
 
 // The deadline is in the guest's TSC: setting the TSC forward brings it nearer.
-GUEST_TEST(lapic_timer, deadline_moves_with_the_guests_tsc)
+TIMER_TEST(deadline_moves_with_the_guests_tsc)
 {
     deadline_setup();
     u64 due = rdtsc() + BIT(40);

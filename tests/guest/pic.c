@@ -301,13 +301,15 @@ GUEST_TEST(pic, poll_acknowledges)
     expect_taken(0);
 }
 
-// The line fell before the acknowledge: the default IR7, and nothing in service.
+// The line fell before the acknowledge: the default IR7, and nothing in service. A line that is
+// masked changes nothing of that.
 GUEST_TEST(pic, request_that_goes_away_is_spurious)
 {
     catch_irqs(note_no_eoi);
-    pics_start(BIT32(0) | BIT32(4));
+    pics_start(BIT32(0));
     edge0();
     irq0(false);
+    edge4();
     expect_taken(1);
     G_EXPECT_VECTOR(0, PIC_VECTOR + 7);
     G_EXPECT_EQ(pic_isr(PIC1), 0);
@@ -396,6 +398,25 @@ GUEST_PART(pic, slave_needs_an_eoi_at_each)
     G_EXPECT_VECTOR(1, PIC_VECTOR + 8);
 }
 
+// With both waiting at the slave, its INT falls at the first's acknowledge and rises for the
+// second.
+GUEST_PART(pic, slave_with_automatic_eoi_raises_again)
+{
+    catch_irqs(note_no_eoi);
+    pics_start(0xff04);
+    outb(PIC2, 0x11);
+    outb(PIC2 + 1, PIC2_VECTOR);
+    outb(PIC2 + 1, 2);
+    outb(PIC2 + 1, 3);
+    line(13, true);
+    line(10, true);
+    expect_taken(1);
+    G_EXPECT_VECTOR(0, PIC_VECTOR + 10);
+    outb(PIC1, PIC_EOI);
+    expect_taken(2);
+    G_EXPECT_VECTOR(1, PIC_VECTOR + 13);
+}
+
 GUEST_PART(pic, special_fully_nested_mode)
 {
     catch_irqs(note_no_eoi);
@@ -420,6 +441,7 @@ GUEST_PART(pic, slaves_spurious_has_the_cascade_in_service)
     pics_start(0xff04);
     line(12, true);
     line(12, false);
+    line(3, true); // masked
     expect_taken(1);
     G_EXPECT_VECTOR(0, PIC_VECTOR + 15);
     G_EXPECT_EQ(pic_isr(PIC1), ISR2);

@@ -6,6 +6,8 @@
 #define LATE    LATE_PIC
 #define CONTROL (PIT + 3)
 
+#define PIT_TEST(title) GUEST_TEST_WITH(pit, title, GUEST_TEST_EXACT)
+
 enum { LOW_BYTE = 0x10, HIGH_BYTE = 0x20, WORD = 0x30, BCD = 1 };
 enum { STATUS_OUT = 0x80, STATUS_NULL = 0x40 };
 enum { GATE2 = 1, REFRESH = 0x10, OUT2 = 0x20 };
@@ -78,7 +80,7 @@ static void start2(unsigned mode, u32 count)
 
 // ---- reading ------------------------------------------------------------------------------------
 
-GUEST_TEST(pit, latch_holds_the_count)
+PIT_TEST(latch_holds_the_count)
 {
     control(0, 2, WORD);
     write_count(0, 0);
@@ -109,7 +111,7 @@ GUEST_TEST(pit, read_back_shows_the_control_word)
 }
 
 // Of several channels at once; the status comes before the count.
-GUEST_TEST(pit, read_back_latches_status_and_count)
+PIT_TEST(read_back_latches_status_and_count)
 {
     control(0, 2, WORD);
     write_count(0, 0x8000);
@@ -123,7 +125,7 @@ GUEST_TEST(pit, read_back_latches_status_and_count)
     G_EXPECT_IN(read_count(2), 0x7000 - 100, 0x7000);
 }
 
-GUEST_TEST(pit, null_count_until_the_count_is_loaded)
+PIT_TEST(null_count_until_the_count_is_loaded)
 {
     start2(2, 400);
     spin(pulse_ticks(2));
@@ -137,7 +139,7 @@ GUEST_TEST(pit, null_count_until_the_count_is_loaded)
         G_EXPECT_IN(latched(2), 1, 300);
 }
 
-GUEST_TEST(pit, bcd_counts_in_decimal)
+PIT_TEST(bcd_counts_in_decimal)
 {
     gate2(true);
     control(2, 2, WORD | BCD);
@@ -156,7 +158,7 @@ GUEST_TEST(pit, bcd_counts_in_decimal)
     G_EXPECT_ON_TIME(t, t0 + pulse_ticks(10000), t1 + pulse_ticks(10001));
 }
 
-GUEST_TEST(pit, one_byte_counts)
+PIT_TEST(one_byte_counts)
 {
     gate2(true);
     control(2, 2, LOW_BYTE);
@@ -179,7 +181,7 @@ GUEST_TEST(pit, control_port_reads_all_ones)
 
 // ---- the modes, on channel 2 --------------------------------------------------------------------
 
-GUEST_TEST(pit, mode_0_raises_out_when_it_has_counted)
+PIT_TEST(mode_0_raises_out_when_it_has_counted)
 {
     gate2(true);
     control(2, 0, WORD);
@@ -195,7 +197,7 @@ GUEST_TEST(pit, mode_0_raises_out_when_it_has_counted)
     G_EXPECT(!out2());
 }
 
-GUEST_TEST(pit, mode_0_new_count_starts_over)
+PIT_TEST(mode_0_new_count_starts_over)
 {
     start2(0, 1000);
     spin(pulse_ticks(900));
@@ -206,7 +208,7 @@ GUEST_TEST(pit, mode_0_new_count_starts_over)
 }
 
 // The gate's level holds the count in modes 0 and 4.
-GUEST_TEST(pit, gate_low_holds_modes_0_and_4)
+PIT_TEST(gate_low_holds_modes_0_and_4)
 {
     for (unsigned mode = 0; mode <= 4; mode += 4) {
         start2(mode, 5000);
@@ -222,7 +224,7 @@ GUEST_TEST(pit, gate_low_holds_modes_0_and_4)
 }
 
 // The gate's edge stops modes 2 and 3 with OUT high, and starts them over.
-GUEST_TEST(pit, gate_restarts_modes_2_and_3)
+PIT_TEST(gate_restarts_modes_2_and_3)
 {
     for (unsigned mode = 2; mode <= 3; mode++) {
         start2(mode, 10000);
@@ -238,7 +240,7 @@ GUEST_TEST(pit, gate_restarts_modes_2_and_3)
     }
 }
 
-GUEST_TEST(pit, mode_1_is_a_one_shot_of_the_gate)
+PIT_TEST(mode_1_is_a_one_shot_of_the_gate)
 {
     gate2(false);
     control(2, 1, WORD);
@@ -258,7 +260,7 @@ GUEST_TEST(pit, mode_1_is_a_one_shot_of_the_gate)
     }
 }
 
-GUEST_TEST(pit, mode_1_retriggered_lasts_longer)
+PIT_TEST(mode_1_retriggered_lasts_longer)
 {
     gate2(false);
     control(2, 1, WORD);
@@ -272,7 +274,7 @@ GUEST_TEST(pit, mode_1_retriggered_lasts_longer)
     G_EXPECT_ON_TIME(t, t0 + pulse_ticks(1000), t0 + pulse_ticks(1010));
 }
 
-GUEST_TEST(pit, mode_2_counts_from_n_to_1)
+PIT_TEST(mode_2_counts_from_n_to_1)
 {
     u32 wraps = 0;
     start2(2, 200);
@@ -289,7 +291,7 @@ GUEST_TEST(pit, mode_2_counts_from_n_to_1)
 }
 
 // OUT is up for one half and down for the other, and the count goes by twos.
-GUEST_TEST(pit, mode_3_is_a_square_wave)
+PIT_TEST(mode_3_is_a_square_wave)
 {
     start2(3, 2000);
     u64 edge = when_out2(false, 1001);
@@ -303,7 +305,7 @@ GUEST_TEST(pit, mode_3_is_a_square_wave)
 }
 
 // Mode 4 counts as soon as it has a count, mode 5 at the gate's edge.
-GUEST_TEST(pit, modes_4_and_5_differ_in_what_starts_them)
+PIT_TEST(modes_4_and_5_differ_in_what_starts_them)
 {
     for (unsigned mode = 4; mode <= 5; mode++) {
         start2(mode, 3000);
@@ -330,7 +332,7 @@ GUEST_TEST(pit, port_61_keeps_its_four_bits)
 }
 
 // Every 18 pulses, 15 microseconds.
-GUEST_TEST(pit, refresh_bit_toggles)
+PIT_TEST(refresh_bit_toggles)
 {
     u32 toggles = 0;
     u8 last = inb(SYS61);
@@ -354,7 +356,7 @@ static void start_irq(unsigned mode)
     pics_start(BIT32(0));
 }
 
-GUEST_TEST(pit, mode_0_interrupts_once_on_time)
+PIT_TEST(mode_0_interrupts_once_on_time)
 {
     static const u32 counts[] = {100, 1193, 10000};
     for (u32 i = 0; i < ARRAY_SIZE(counts); i++) {
@@ -374,7 +376,7 @@ GUEST_TEST(pit, mode_0_interrupts_once_on_time)
 }
 
 // The strobe's end is the edge.
-GUEST_TEST(pit, mode_4_interrupts_after_its_strobe)
+PIT_TEST(mode_4_interrupts_after_its_strobe)
 {
     start_irq(4);
     u64 t0 = rdtsc();
@@ -409,7 +411,7 @@ static void expect_schedule(u64 t0, u64 t1, u32 first, u32 count, u64 period)
     }
 }
 
-GUEST_TEST(pit, modes_2_and_3_keep_their_schedule)
+PIT_TEST(modes_2_and_3_keep_their_schedule)
 {
     for (unsigned mode = 2; mode <= 3; mode++) {
         note_count = 0;
@@ -422,7 +424,7 @@ GUEST_TEST(pit, modes_2_and_3_keep_their_schedule)
     }
 }
 
-GUEST_TEST(pit, count_0_is_65536)
+PIT_TEST(count_0_is_65536)
 {
     start_irq(2);
     u64 t0 = rdtsc();
@@ -433,7 +435,7 @@ GUEST_TEST(pit, count_0_is_65536)
 }
 
 // A new count waits for the end of the period.
-GUEST_TEST(pit, mode_2_takes_a_new_count_after_the_period)
+PIT_TEST(mode_2_takes_a_new_count_after_the_period)
 {
     start_irq(2);
     u64 t0 = rdtsc();
@@ -448,7 +450,7 @@ GUEST_TEST(pit, mode_2_takes_a_new_count_after_the_period)
     }
 }
 
-GUEST_TEST(pit, missed_periods_are_one_interrupt)
+PIT_TEST(missed_periods_are_one_interrupt)
 {
     start_irq(2);
     u64 t0 = rdtsc();
@@ -463,7 +465,7 @@ GUEST_TEST(pit, missed_periods_are_one_interrupt)
 }
 
 // A hundred microseconds lie between interrupts however short the period, which counts as written.
-GUEST_TEST(pit, shortest_period_leaves_time)
+PIT_TEST(shortest_period_leaves_time)
 {
     u64 rounds = 0;
     start_irq(2);
@@ -477,7 +479,7 @@ GUEST_TEST(pit, shortest_period_leaves_time)
     G_EXPECT_IN(latched(0), 1, 2);
 }
 
-GUEST_TEST(pit, ends_a_hlt)
+PIT_TEST(ends_a_hlt)
 {
     start_irq(3);
     u64 t0 = rdtsc();

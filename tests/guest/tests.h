@@ -15,6 +15,7 @@ struct guest_test {
 enum guest_test_flags {
     GUEST_TEST_PART = 1u << 0,  // half of a test of Corbel's, which runs it by name: not by itself
     GUEST_TEST_XAPIC = 1u << 1, // the guest is offered no x2APIC
+    GUEST_TEST_EXACT = 1u << 2, // has bounds of time: skipped where Corbel is a guest itself
 };
 
 #define GUEST_TEST(area, title) GUEST_TEST_WITH(area, title, 0)

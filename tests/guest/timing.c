@@ -3,6 +3,8 @@
 // it away and the host's own timer has to end the guest's turns.
 #include "tests/guest/devices.h"
 
+#define TIMING_TEST(title) GUEST_TEST_WITH(timing, title, GUEST_TEST_EXACT)
+
 #define TIMER_VECTOR 0x50u
 #define PIT_COUNT    1193u
 
@@ -78,13 +80,13 @@ static void both_by_hlt(void)
 }
 
 // Neither disturbs the other's schedule, beyond the time the other's interrupt takes.
-GUEST_TEST(timing, pit_and_lapic_timer_side_by_side)
+TIMING_TEST(pit_and_lapic_timer_side_by_side)
 {
     both_by_hlt();
 }
 
 // STI's shadow covers HLT: what waits already ends it at once.
-GUEST_TEST(timing, hlt_ends_at_once_for_what_waits)
+TIMING_TEST(hlt_ends_at_once_for_what_waits)
 {
     handle(TIMER_VECTOR, TIMER_VECTOR, note_lapic);
     lapic_self_ipi(TIMER_VECTOR);
@@ -96,7 +98,7 @@ GUEST_TEST(timing, hlt_ends_at_once_for_what_waits)
 }
 
 // A tick that the PIC masks does not end HLT; the local APIC's next one does.
-GUEST_TEST(timing, masked_interrupt_does_not_end_hlt)
+TIMING_TEST(masked_interrupt_does_not_end_hlt)
 {
     start_pit();
     outb(PIC1 + 1, 0xff);
@@ -108,7 +110,7 @@ GUEST_TEST(timing, masked_interrupt_does_not_end_hlt)
 }
 
 // Devices' work and exits take guest time: the TSC counts through them.
-GUEST_TEST(timing, tsc_counts_through_hlt)
+TIMING_TEST(tsc_counts_through_hlt)
 {
     struct start apic = start_apic(10000);
     sti_hlt_cli();

@@ -295,7 +295,7 @@ GUEST_TEST(uart, each_byte_sent_is_an_edge)
 }
 
 // Fewer bytes than the trigger level are told of four character times after the last.
-GUEST_TEST(uart, character_timeout_is_on_time)
+GUEST_TEST_WITH(uart, character_timeout_is_on_time, GUEST_TEST_EXACT)
 {
     static const struct {
         u16 divisor;

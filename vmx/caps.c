@@ -179,8 +179,8 @@ static void judge_absent(const struct vmx_probe *p, struct vmx_verdict *v)
                     "Technology\" in the firmware setup, which can hide it");
     } else {
         verdict_set(v, VMX_NOT_INTEL, "", "Corbel needs an Intel CPU with VT-x and EPT");
-        fmt_snprintf(v->why, sizeof(v->why), "no VT-x: this is a %s CPU (AMD-V is not supported)",
-                     p->vendor);
+        fmt_snprintf(v->why, sizeof(v->why),
+                     "no VT-x: the CPU is from %s, and AMD-V is not supported", p->vendor);
     }
 }
 

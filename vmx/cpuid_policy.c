@@ -55,7 +55,7 @@ static const struct leaf_row rows[] = {
       CPUID_7_EDX_MD_CLEAR}                                               },
     {0x09,       LEAF_ZERO, 0, {0, 0, 0, 0}                               },
     {0x0a,       LEAF_ZERO, 0, {0, 0, 0, 0}                               },
-    {0x0b,       LEAF_ZERO, 0, {0, 0, 0, 0}                               }, // filled in: one thread
+    {0x0b,       LEAF_SUBS, 1, {0, 0, 0, 0}                               }, // filled in: one thread of one core
     {0x0d,       LEAF_SUBS, 9, {ALL, ALL, ALL, ALL}                       },
     {0x15,       LEAF_ZERO, 0, {0, 0, 0, 0}                               }, // filled in: the measured frequency
     {0x16,       LEAF_ZERO, 0, {0, 0, 0, 0}                               },
@@ -133,6 +133,10 @@ static void fill_xsave(struct cpuid_entry *e, const struct cpuid_config *c)
 static void fill_own(struct cpuid_entry *e, const struct cpuid_config *c)
 {
     switch (e->leaf) {
+    case 0x0b:
+        // Thread, then core; one of each, so that no bit of the APIC ID tells them apart.
+        e->regs = (struct cpuid_regs){0, 1, (e->subleaf + 1) << 8 | e->subleaf, c->apic_id};
+        break;
     case 0x0d:
         fill_xsave(e, c);
         break;
@@ -209,13 +213,19 @@ void cpuid_build(struct cpuid_table *table, const struct cpuid_config *config)
     }
 }
 
-// Bytes of the XSAVE area for the features in xcr0: the end of the highest one.
-static u32 xsave_size(const struct cpuid_table *table, u32 first, u64 xcr0)
+// Bytes of the XSAVE area for the features in xcr0: the end of the highest one, or (compacted) one
+// behind the other. SDM volume 1, "Standard Format of XSAVE Area" and "Compacted Format".
+static u32 xsave_size(const struct cpuid_table *table, u32 first, u64 xcr0, bool compacted)
 {
     u32 size = 512 + 64; // legacy region and header
     for (u32 i = first; i < table->count && table->entries[i].leaf == 0x0d; i++) {
         const struct cpuid_entry *e = &table->entries[i];
-        if (e->subleaf >= 2 && (xcr0 & BIT(e->subleaf)) && e->regs.ebx + e->regs.eax > size)
+        if (e->subleaf < 2 || !(xcr0 & BIT(e->subleaf)))
+            continue;
+        bool aligned = e->regs.ecx & BIT32(1);
+        if (compacted)
+            size = (u32)align_up(size, aligned ? 64 : 1) + e->regs.eax;
+        else if (e->regs.ebx + e->regs.eax > size)
             size = e->regs.ebx + e->regs.eax;
     }
     return size;
@@ -250,11 +260,14 @@ struct cpuid_regs cpuid_lookup(const struct cpuid_table *table, u32 leaf, u32 su
     // Leaves without subleaves ignore ECX; those with them have at least two entries or are 07H.
     bool has_subs = leaf == 0x04 || leaf == 0x07 || leaf == 0x0b || leaf == 0x0d;
     if (has_subs && subleaf) {
-        if (leaf == 0x0b)
-            return (struct cpuid_regs){0, 0, subleaf & 0xff, table->entries[index].regs.edx};
-        if (index + subleaf >= table->count || index + subleaf < index ||
-            table->entries[index + subleaf].leaf != leaf)
-            return (struct cpuid_regs){0, 0, 0, 0};
+        if (subleaf >= table->count - index || table->entries[index + subleaf].leaf != leaf) {
+            struct cpuid_regs none = {0, 0, 0, 0};
+            if (leaf == 0x0b) {
+                none.ecx = subleaf & 0xff;
+                none.edx = table->entries[index].regs.edx;
+            }
+            return none;
+        }
         index += subleaf;
     }
     struct cpuid_regs r = table->entries[index].regs;
@@ -263,9 +276,9 @@ struct cpuid_regs cpuid_lookup(const struct cpuid_table *table, u32 leaf, u32 su
     if (leaf == 0x0d && subleaf <= 1) {
         u32 first = index - subleaf;
         if (subleaf == 0)
-            r.ecx = xsave_size(table, first, ~0ull);
+            r.ecx = xsave_size(table, first, ~0ull, false);
         if (subleaf == 0 || (r.eax & BIT32(1)))
-            r.ebx = xsave_size(table, first, state->xcr0);
+            r.ebx = xsave_size(table, first, state->xcr0, subleaf == 1);
     }
     return r;
 }

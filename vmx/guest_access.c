@@ -27,7 +27,7 @@ void vcpu_paging(struct vcpu *vcpu, struct guest_paging *out)
         .rflags = vmcs_read(VMCS_GUEST_RFLAGS),
         .cpl = (u8)bits_get(vmcs_read(VMCS_GUEST_SS_AR), 6, 5), // SS.DPL is the CPL
         .maxphyaddr = vcpu->caps->maxphyaddr,
-        .page1gb = true,
+        .page1gb = vcpu->page1gb,
     };
     if ((out->cr0 & CR0_PG) && (out->cr4 & CR4_PAE) && !(out->efer & EFER_LMA)) {
         for (u32 i = 0; i < 4; i++)

@@ -103,6 +103,7 @@ static void write_control_registers(struct vcpu *v, const struct guest_start *st
     // fixed too.
     v->cr0_mask = CR0_NE | CR0_CD | CR0_NW | (v->unrestricted ? 0 : CR0_PE | CR0_PG);
     v->cr4_allowed = cr4_allowed(v);
+    v->page1gb = cpuid_feature(v, 0x80000001, 'd') & CPUID_80000001_EDX_PAGE1GB;
     v->cr4_mask = CR4_MCE | ~v->cr4_allowed;
     vmcs_write(VMCS_CR0_MASK, v->cr0_mask);
     vmcs_write(VMCS_CR4_MASK, v->cr4_mask);

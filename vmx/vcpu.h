@@ -118,6 +118,7 @@ struct vcpu {
 
     u64 cr0_mask, cr4_mask; // bits the guest does not own
     u64 cr4_allowed;        // bits the guest's CPUID has
+    bool page1gb;           // which it offers
     u64 mtrr_def_type;
     u32 unknown_msrs; // accesses that were #GP
     u64 tsc_adjust, misc_enable;

@@ -196,6 +196,8 @@ static void paging_begins_in_the_mode_efer_asks_for(void **state)
         vmcs_write(VMCS_GUEST_CR4, rows[i].cr4 | CR4_VMXE | CR4_MCE);
         vmcs_write(VMCS_GUEST_EFER, rows[i].efer);
         vmcs_write(VMCS_GUEST_CS_AR, rows[i].cs_ar);
+        if (rows[i].cs_ar == AR_CODE16)
+            vmcs_write(VMCS_GUEST_CS_LIMIT, 0xffff);
         vmcs_write(VMCS_GUEST_TR_AR, rows[i].tr_ar);
         u64 other = vmcs_read(VMCS_ENTRY_CTLS);
         mov_to_cr(r, 0, LOADED);

@@ -364,6 +364,8 @@ static void code_segment_gives_the_address_size(void **state)
     rig_close(r);
 }
 
+#define AR_DATA (AR_DATA32 & ~AR_G) // limits in bytes
+
 static void segment_limits_and_types_fault(void **state)
 {
     static const struct {
@@ -372,14 +374,14 @@ static void segment_limits_and_types_fault(void **state)
         u8 segment;
         u32 info;
     } rows[] = {
-        {0,    11,   AR_DATA32,       SEG_DS, 0      },
-        {0,    10,   AR_DATA32,       SEG_DS, INFO_GP},
-        {0,    10,   AR_DATA32,       SEG_SS, INFO_SS},
-        {0,    0xff, AR_UNUSABLE,     SEG_DS, INFO_GP},
-        {0,    0xff, AR_CODE32 & ~2u, SEG_DS, INFO_GP}, // execute-only
-        {Q_IN, 11,   AR_DATA32,       SEG_ES, 0      },
-        {Q_IN, 10,   AR_DATA32,       SEG_ES, INFO_GP},
-        {Q_IN, 0xff, AR_DATA32 & ~2u, SEG_ES, INFO_GP}, // read-only
+        {0,    11,   AR_DATA,           SEG_DS, 0      },
+        {0,    10,   AR_DATA,           SEG_DS, INFO_GP},
+        {0,    10,   AR_DATA,           SEG_SS, INFO_SS},
+        {0,    0xff, AR_UNUSABLE,       SEG_DS, INFO_GP},
+        {Q_IN, 0xff, AR_CODE32 & ~AR_G, SEG_ES, INFO_GP}, // code
+        {Q_IN, 11,   AR_DATA,           SEG_ES, 0      },
+        {Q_IN, 10,   AR_DATA,           SEG_ES, INFO_GP},
+        {Q_IN, 0xff, AR_DATA & ~2u,     SEG_ES, INFO_GP}, // read-only
     };
     (void)state;
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {

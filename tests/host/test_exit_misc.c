@@ -201,10 +201,11 @@ static bool legal(u64 value, u64 allowed)
     return wide == 0 || (wide == 7 && avx);
 }
 
-static void try_xsetbv(u64 value, u64 allowed, u64 rcx, u64 cr4, u32 info)
+static void xsetbv(struct vmx_rig *r, u64 value, u64 rcx, u64 cr4, u32 info)
 {
-    struct vmx_rig *r = rig_open(&(struct rig_options){.xcr0_allowed = allowed});
-    vmcs_write(VMCS_GUEST_CR4, cr4);
+    vmcs_write(VMCS_GUEST_RIP, RIG_CODE);
+    vmcs_write(VMCS_GUEST_CR4, cr4 | CR4_PAE | CR4_VMXE | CR4_MCE);
+    r->xcr0_writes = 0;
     r->vcpu.xcr0 = XCR0_X87;
     r->vcpu.regs[GPR_RAX] = 0xeeeeeeee00000000ull | (u32)value; // upper halves do not count
     r->vcpu.regs[GPR_RDX] = 0xeeeeeeee00000000ull | value >> 32;
@@ -215,7 +216,6 @@ static void try_xsetbv(u64 value, u64 allowed, u64 rcx, u64 cr4, u32 info)
     assert_int_equal(vmcs_read(VMCS_GUEST_RIP), RIG_CODE + (info ? 0 : 3));
     rig_inject(r);
     assert_int_equal(vmcs_read(VMCS_ENTRY_INTR_INFO), info);
-    rig_close(r);
 }
 
 static void xsetbv_takes_legal_values_only(void **state)
@@ -228,30 +228,36 @@ static void xsetbv_takes_legal_values_only(void **state)
     (void)state;
     unsigned good = 0;
     for (unsigned a = 0; a < ARRAY_SIZE(allowed); a++) {
+        struct vmx_rig *r = rig_open(&(struct rig_options){.xcr0_allowed = allowed[a]});
         for (u64 value = 0; value < 0x400; value++) {
             good += legal(value, allowed[a]);
-            try_xsetbv(value, allowed[a], 0, CR4_OSXSAVE, legal(value, allowed[a]) ? 0 : INFO_GP);
+            xsetbv(r, value, 0, CR4_OSXSAVE, legal(value, allowed[a]) ? 0 : INFO_GP);
         }
+        // What can be seen in the upper half.
+        xsetbv(r, XCR0_X87 | BIT(32), 0, CR4_OSXSAVE, INFO_GP);
+        xsetbv(r, XCR0_X87 | BIT(63), 0, CR4_OSXSAVE, INFO_GP);
+        rig_close(r);
     }
     assert_int_equal(good, 2 + 3 + 4);
-    // What can be seen in the upper half.
-    try_xsetbv(XCR0_X87 | BIT(32), XCR0_ALL, 0, CR4_OSXSAVE, INFO_GP);
-    try_xsetbv(XCR0_X87 | BIT(63), XCR0_ALL, 0, CR4_OSXSAVE, INFO_GP);
 }
 
 static void xsetbv_knows_register_zero_only(void **state)
 {
     (void)state;
-    try_xsetbv(XCR0_X87, XCR0_ALL, 1, CR4_OSXSAVE, INFO_GP);
-    try_xsetbv(XCR0_X87, XCR0_ALL, 0xffffffff, CR4_OSXSAVE, INFO_GP);
-    try_xsetbv(XCR0_X87, XCR0_ALL, 0x100000000ull, CR4_OSXSAVE, 0); // ECX is 0
+    struct vmx_rig *r = rig_open(&(struct rig_options){.xcr0_allowed = XCR0_ALL});
+    xsetbv(r, XCR0_X87, 1, CR4_OSXSAVE, INFO_GP);
+    xsetbv(r, XCR0_X87, 0xffffffff, CR4_OSXSAVE, INFO_GP);
+    xsetbv(r, XCR0_X87, 0x100000000ull, CR4_OSXSAVE, 0); // ECX is 0
+    rig_close(r);
 }
 
 static void xsetbv_is_undefined_without_osxsave(void **state)
 {
     (void)state;
-    try_xsetbv(XCR0_X87, XCR0_ALL, 0, CR4_PAE, INFO_UD);
-    try_xsetbv(XCR0_X87, XCR0_ALL, 5, CR4_PAE, INFO_UD);
+    struct vmx_rig *r = rig_open(&(struct rig_options){.xcr0_allowed = XCR0_ALL});
+    xsetbv(r, XCR0_X87, 0, 0, INFO_UD);
+    xsetbv(r, XCR0_X87, 5, 0, INFO_UD);
+    rig_close(r);
 }
 
 // ---- what is the host's -----------------------------------------------------------------------

@@ -225,24 +225,28 @@ static void segment_limit_is_checked_in_protected_mode(void **state)
 {
     static const struct {
         const char *code;
-        u32 limit;
+        u8 length;
+        u16 offset;
         u32 info; // 0: done
     } rows[] = {
-        {"\x8b\x07\x90", 0xffffffff,   0      },
-        {"\x8b\x07\x90", RIG_MMIO + 3, 0      },
-        {"\x8b\x07\x90", RIG_MMIO + 2, INFO_GP},
-        {"\x36\x8b\x07", RIG_MMIO + 2, INFO_SS},
+        {"\x8b\x07",     2, 0,     0      },
+        {"\x8b\x07",     2, 0xffc, 0      },
+        {"\x8b\x07",     2, 0xffd, INFO_GP},
+        {"\x36\x8b\x07", 3, 0xffc, 0      },
+        {"\x36\x8b\x07", 3, 0xfff, INFO_SS},
+        {"\x8a\x07",     2, 0xfff, 0      },
     };
     (void)state;
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
         struct vmx_rig *r = rig_open(&(struct rig_options){.mode = IMAGE_PROTECTED});
-        rig_code(r, (const u8 *)rows[i].code, 3);
-        vmcs_write(VMCS_GUEST_DS_LIMIT, rows[i].limit);
-        vmcs_write(VMCS_GUEST_SS_LIMIT, rows[i].limit);
-        r->vcpu.regs[GPR_RDI] = 0x5500000000000000ull | RIG_MMIO; // above EDI: not looked at
-        violation(r, Q_READ, RIG_MMIO);
+        rig_code(r, (const u8 *)rows[i].code, rows[i].length);
+        vmcs_write(VMCS_GUEST_DS_LIMIT, RIG_MMIO + 0xfff);
+        vmcs_write(VMCS_GUEST_SS_LIMIT, RIG_MMIO + 0xfff);
+        // What is above EDI is not looked at.
+        r->vcpu.regs[GPR_RDI] = 0x5500000000000000ull | (RIG_MMIO + rows[i].offset);
+        violation(r, Q_READ, RIG_MMIO + rows[i].offset);
         assert_int_equal(r->mmio.count, rows[i].info ? 0 : 1);
-        assert_int_equal(vmcs_read(VMCS_GUEST_RIP), RIG_CODE + (rows[i].info ? 0 : 2));
+        assert_int_equal(vmcs_read(VMCS_GUEST_RIP), RIG_CODE + (rows[i].info ? 0 : rows[i].length));
         rig_inject(r);
         assert_int_equal(vmcs_read(VMCS_ENTRY_INTR_INFO), rows[i].info);
         rig_close(r);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "tests/host/vmx_rig.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,11 +11,16 @@
 #include "arch/x86_64/lib/phys.h"
 #include "arch/x86_64/regs/msr.h"
 #include "tests/host/vmx_machines.h"
+#include "vmx/entry_rules.h"
 
 #define MEMORY_BASE 0x200000ull // host-physical
 #define MEMORY_SIZE 0x100000ull
 
 static struct vmx_rig *the_rig;
+
+// Host-physical memory, the same for every rig: to map it anew each time is most of a short test's
+// time.
+static u8 memory[MEMORY_SIZE] ALIGNED(PAGE_SIZE);
 
 // ---- the VMCS ---------------------------------------------------------------------------------
 
@@ -234,11 +240,9 @@ static void invalidate(void *ctx)
 static void make_memory(struct vmx_rig *rig)
 {
     const struct mem_range range = {MEMORY_BASE, MEMORY_SIZE};
-    rig->memory = aligned_alloc(PAGE_SIZE, MEMORY_SIZE);
     rig->bitmap = malloc(frame_bitmap_bytes(&range, 1));
-    CHECK(rig->memory && rig->bitmap);
-    memset(rig->memory, 0xa5, MEMORY_SIZE);
-    phys_window = (uintptr_t)rig->memory - (uintptr_t)MEMORY_BASE;
+    CHECK(rig->bitmap);
+    phys_window = (uintptr_t)memory - (uintptr_t)MEMORY_BASE;
     CHECK(frame_pool_init(&rig->frames, &range, 1, rig->bitmap) == OK);
     rig->frames_free = rig->frames.free;
 }
@@ -283,6 +287,8 @@ static void write_controls(struct vcpu *v)
     v->has_virtual_nmis = word[CTL_PIN] & PIN_VNMI;
     v->has_ack_on_exit = word[CTL_EXIT] & EXIT_ACK_INTR;
     v->unrestricted = word[CTL_PROC2] & PROC2_UNRESTRICTED;
+    if (word[CTL_PROC2] & PROC2_VPID)
+        fake_vmcs_set(VMCS_VPID, v->vpid);
     fake_vmcs_set(VMCS_EPT_POINTER, ept_eptp(&v->vm->ept));
     fake_vmcs_set(VMCS_VMCS_LINK_POINTER, ~0ull);
 }
@@ -334,7 +340,6 @@ static void start(struct vmx_rig *rig, enum image_mode mode)
 static void release(struct vmx_rig *rig)
 {
     free(rig->bitmap);
-    free(rig->memory);
     free(rig);
     the_rig = NULL;
 }
@@ -396,12 +401,59 @@ void rig_exit(struct vmx_rig *rig, const struct rig_exit *exit)
     exit_dispatch(&rig->vcpu);
 }
 
+static bool read_field(void *ctx, u32 field, u64 *value)
+{
+    (void)ctx;
+    *value = fake_vmcs_read(field);
+    return true;
+}
+
+struct violations {
+    unsigned count;
+    bool print;
+};
+
+static void count_violation(void *ctx, const struct entry_rule *rule, const char *what,
+                            const char *legal)
+{
+    struct violations *v = ctx;
+    enum entry_group group = entry_section_group((enum entry_section)rule->section);
+    if (group != ENTRY_CONTROLS && group != ENTRY_GUEST)
+        return; // the host's state is not there
+    if (v->print)
+        fprintf(stderr, "VM entry: %s: %s; legal: %s\n", rule->id, what, legal);
+    v->count++;
+}
+
+unsigned rig_entry_violations(const struct vmx_rig *rig, bool print)
+{
+    const struct entry_state state = {
+        .caps = &rig->caps,
+        .read = read_field,
+        .launched = true,
+        .resume = true,
+        .vmx_operation = true,
+        .lma = true,
+        .linear_bits = 48,
+        .efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE,
+        .debugctl = ~0ull,
+        .perf_global_ctrl = ~0ull,
+        .rtit_ctl = ~0ull,
+        .lbr_ctl = ~0ull,
+    };
+    struct violations v = {.print = print};
+    entry_check(&state, count_violation, &v);
+    return v.count;
+}
+
 void rig_inject(struct vmx_rig *rig)
 {
     fake_vmcs_set(VMCS_ENTRY_INTR_INFO, 0);
     fake_vmcs_set(VMCS_ENTRY_ERROR_CODE, RIG_NO_ERROR);
     fake_vmcs_set(VMCS_ENTRY_INSN_LENGTH, RIG_NO_LENGTH);
     vcpu_inject(&rig->vcpu);
+    if (rig->vm.end == VM_RUNNING)
+        CHECK(rig_entry_violations(rig, true) == 0);
 }
 
 void *rig_ram(struct vmx_rig *rig, u64 gpa, u64 size)

@@ -46,7 +46,6 @@ struct rig_device {
 };
 
 struct vmx_rig {
-    u8 *memory; // host-physical
     u8 *bitmap;
     struct frame_pool frames;
     u64 frames_free; // before the VM was made
@@ -87,8 +86,12 @@ const char *rig_log(void);
 // Writes the exit's fields and answers it.
 void rig_exit(struct vmx_rig *rig, const struct rig_exit *exit);
 
-// Decides and writes what the next entry injects. Fields of the VM entry that it leaves alone hold
-// what cannot be: no information, RIG_NO_ERROR, RIG_NO_LENGTH.
+// How many rules of VM entry on the controls and the guest's state the VMCS breaks.
+unsigned rig_entry_violations(const struct vmx_rig *rig, bool print);
+
+// Decides and writes what the next entry injects; while the VM runs, the CPU would enter it. Fields
+// of the VM entry that it leaves alone hold what cannot be: no information, RIG_NO_ERROR,
+// RIG_NO_LENGTH.
 #define RIG_NO_ERROR  0xdeadbeefu
 #define RIG_NO_LENGTH 0xdeadu
 void rig_inject(struct vmx_rig *rig);

@@ -5,6 +5,7 @@
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/log.h"
 #include "boot/run.h"
+#include "vmx/sched.h"
 
 extern const u8 bench64_image[], bench64_image_end[];
 
@@ -40,7 +41,7 @@ static bool run(struct cell *cell)
     vm_reset_devices(&cell->vm);
     if (vcpu_start(&cell->vcpu, &start) != OK)
         return false;
-    vcpu_run(&cell->vcpu);
+    cell_run(cell);
     log_info("vm %s: stopped: %s (%s)", cell->vm.name, vm_end_name(cell->vm.end),
              cell->vm.end_text);
     return cell->vm.end == VM_END_DEBUG_EXIT && cell->vm.end_status == 1;

@@ -8,6 +8,7 @@
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/regs/pte.h"
 #include "boot/machine.h"
+#include "vmx/sched.h"
 
 extern const u8 tests64_image[], tests64_image_end[];
 
@@ -154,7 +155,7 @@ bool lab_code(struct selftest_ctx *t, struct lab *lab, enum image_mode mode, con
 
 void lab_run(struct lab *lab)
 {
-    vcpu_run(lab->vcpu);
+    cell_run(lab->cell);
 }
 
 bool lab_run_passes(struct selftest_ctx *t, struct lab *lab)

@@ -8,6 +8,7 @@
 #include "boot/modline.h"
 #include "boot/run.h"
 #include "guest/image.h"
+#include "vmx/sched.h"
 
 extern const u8 tiny64_image[], tiny64_image_end[];
 extern const u8 tiny32_image[], tiny32_image_end[];
@@ -53,7 +54,7 @@ static bool run_image(struct cell *cell, const void *image, u64 size, gpa_t base
     vm_reset_devices(&cell->vm);
     if (vcpu_start(&cell->vcpu, &state) != OK)
         return false;
-    vcpu_run(&cell->vcpu);
+    cell_run(cell);
     log_info("vm %s: stopped: %s (%s)", cell->vm.name, vm_end_name(cell->vm.end),
              cell->vm.end_text);
     return cell->vm.end == VM_END_DEBUG_EXIT && cell->vm.end_status == 1;

@@ -15,7 +15,7 @@
 #include "guest/abi.h"
 
 #define VM_RAM_REGIONS 64u
-#define VM_DEADLINES   16u
+#define VM_DEADLINES   24u
 
 // Why a VM is no longer running.
 enum vm_end_kind {
@@ -46,6 +46,7 @@ struct vm_ram {
 enum vm_attention {
     VM_ATTENTION_EVENT = 1u << 0, // something may be to be injected
     VM_ATTENTION_STOP = 1u << 1,  // the VM has ended
+    VM_ATTENTION_YIELD = 1u << 2, // the run loop is to return: others wait
 };
 
 struct vm {

@@ -22,5 +22,6 @@ HW_C := \
 	boot/tiny.c \
 	vmx/cell.c \
 	vmx/entry_report.c \
+	vmx/sched.c \
 	vmx/vcpu.c \
 	vmx/vmx_host.c

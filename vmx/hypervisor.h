@@ -23,6 +23,7 @@ struct cell {
     struct vm vm;
     struct vcpu vcpu;
     struct hypervisor *hv;
+    struct deadline slice; // in vm.timers while others wait for the CPU
 };
 
 // LAPIC timer input clock of every guest: 1 GHz, a tick a nanosecond.

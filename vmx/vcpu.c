@@ -372,32 +372,6 @@ static void arm_deadline(struct vcpu *v, u64 now)
     }
 }
 
-// With interrupts off only an NMI ends HLT, and a device has one way to raise it: LINT0.
-static bool can_wake(const struct vcpu *v)
-{
-    u32 lint0 = v->vm->lapic.lvt[LAPIC_LVT_LINT0];
-    bool nmi = (lint0 & (APIC_LVT_DELIVERY | APIC_LVT_MASKED)) == APIC_DM_NMI << 8;
-    return nmi || (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF);
-}
-
-// The guest halts: the CPU does too, until the nearest deadline or any interrupt.
-static void idle(struct vcpu *v)
-{
-    u64 next = deadline_next(&v->vm->timers);
-    if (next == DEADLINE_NEVER) {
-        vm_stop(v->vm, VM_END_HALTED, "HLT and nothing left that could wake it");
-        return;
-    }
-    if (!can_wake(v)) {
-        vm_stop(v->vm, VM_END_HALTED, "HLT with interrupts off");
-        return;
-    }
-    timer_arm(next);
-    if (rdtsc() < next)
-        sti_hlt_cli();
-    timer_disarm();
-}
-
 static void entry_failed(struct vcpu *v, int result)
 {
     if (result == VMX_FAIL_INVALID) {
@@ -410,11 +384,10 @@ static void entry_failed(struct vcpu *v, int result)
     vcpu_report(v, NULL);
 }
 
-void vcpu_run(struct vcpu *vcpu)
+static enum vcpu_pause run_loop(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
 
-    vcpu_load(vcpu);
     for (;;) {
         u64 now = rdtsc();
         if (now >= deadline_next(&vm->timers)) {
@@ -423,25 +396,33 @@ void vcpu_run(struct vcpu *vcpu)
         }
         if (vm->attention) {
             if (vm->attention & VM_ATTENTION_STOP)
-                break;
+                return VCPU_ENDED;
+            if (vm->attention & VM_ATTENTION_YIELD) {
+                vm->attention &= ~(u32)VM_ATTENTION_YIELD;
+                return VCPU_YIELD;
+            }
             vcpu_inject(vcpu);
             // The preemption timer starts with the entry: a now from before this made it late.
             now = rdtsc();
         }
-        if (unlikely(vcpu->halted)) {
-            idle(vcpu);
-            continue;
-        }
+        if (unlikely(vcpu->halted))
+            return VCPU_IDLE;
         arm_deadline(vcpu, now);
         int result = vmx_enter(vcpu);
         if (unlikely(result)) {
             entry_failed(vcpu, result);
-            break;
+            return VCPU_ENDED;
         }
         vcpu->launched = 1;
         exit_dispatch(vcpu);
     }
+}
+
+enum vcpu_pause vcpu_run(struct vcpu *vcpu)
+{
+    CHECK(vcpu->loaded);
+    enum vcpu_pause pause = run_loop(vcpu);
     if (!vcpu->has_preemption_timer)
         timer_disarm();
-    vcpu_put(vcpu);
+    return pause;
 }

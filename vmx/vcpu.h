@@ -148,11 +148,17 @@ void vcpu_destroy(struct vcpu *vcpu, struct frame_pool *frames);
 // mode needs unrestricted guest and the CPU has none.
 MUST_CHECK int vcpu_start(struct vcpu *vcpu, const struct guest_start *start);
 
-// Runs the guest until its VM ends; why is in vm->end.
-void vcpu_run(struct vcpu *vcpu);
+// Why vcpu_run() has returned.
+enum vcpu_pause {
+    VCPU_ENDED, // the VM has; why is in vm->end
+    VCPU_IDLE,  // in HLT with nothing to deliver
+    VCPU_YIELD, // VM_ATTENTION_YIELD was set; it is clear again
+};
+
+// Runs the guest, whose vCPU is loaded, until there is a reason to do something else.
+enum vcpu_pause vcpu_run(struct vcpu *vcpu);
 
 // Makes the vCPU's VMCS current and loads what exits do not switch; vcpu_put is the reverse.
-// vcpu_run does both; tests that look into a VMCS call them.
 void vcpu_load(struct vcpu *vcpu);
 void vcpu_put(struct vcpu *vcpu);
 

@@ -21,6 +21,8 @@
 enum vm_end_kind {
     VM_RUNNING,
     VM_END_DEBUG_EXIT, // by port F4H, with a status
+    VM_END_POWER_OFF,  // the guest turned its machine off
+    VM_END_RESET,      // the guest asked for a reset
     VM_END_TRIPLE_FAULT,
     VM_END_HALTED,       // HLT with nothing that could wake it
     VM_END_UNHANDLED,    // an exit Corbel does not handle
@@ -89,6 +91,9 @@ struct vm_config {
 // Makes a VM without memory: devices at power-on, an empty EPT. Errors of ept_init and bus_attach.
 MUST_CHECK int vm_init(struct vm *vm, const struct vm_config *config);
 
+// The part of vm_init that makes the devices and connects them (guest/pc.c). bus_attach's errors.
+MUST_CHECK int vm_init_devices(struct vm *vm, const struct vm_config *config);
+
 // Gives back all memory of the VM; its guest-physical space is empty and its EPT gone afterwards.
 void vm_destroy(struct vm *vm);
 
@@ -97,8 +102,12 @@ void vm_destroy(struct vm *vm);
 // errors.
 MUST_CHECK int vm_add_ram(struct vm *vm, struct vm_ram ram);
 
-// The same with frames of the pool, cleared, write-back. E_NOMEM.
+// The same with frames of the pool, cleared, write-back, in as many pieces as it takes. E_NOMEM
+// (logged); what could be had stays with the VM.
 MUST_CHECK int vm_alloc_ram(struct vm *vm, gpa_t gpa, u64 size, bool lazy);
+
+// Clears the RAM that is the VM's own, as power-on does.
+void vm_clear_ram(struct vm *vm);
 
 // Tells the VM of RAM that ept_identity() has mapped already.
 MUST_CHECK int vm_note_ram(struct vm *vm, struct vm_ram ram);
@@ -120,13 +129,20 @@ void vm_stop(struct vm *vm, enum vm_end_kind kind, const char *format, ...) PRIN
 // All devices to their power-on state.
 void vm_reset_devices(struct vm *vm);
 
-// A vCPU's start state, from a guest image: SDM volume 3, "Processor State After Reset" in spirit.
+// A vCPU's start state, from a loader: SDM volume 3, "Processor State After Reset" in spirit. What is
+// not given is 0.
 struct guest_start {
     enum image_mode mode;
+    bool unpaged; // IMAGE_PROTECTED: CR0.PG is clear, which needs unrestricted guest
     u64 rip, rsp;
-    u64 rdi;      // struct guest_info
-    u64 cr3;      // guest-physical; 0 in real mode
+    u64 rax, rbx;
+    u64 rsi;      // Linux: struct boot_params
+    u64 rdi;      // Corbel's own images: struct guest_info
+    u64 cr3;      // guest-physical; 0 in real mode and without paging
     u16 selector; // real mode: of all segments
+    gpa_t gdt;    // with gdt_size: a descriptor table in guest memory; CS = cs, DS, ES, SS... = ds
+    u16 gdt_size; // bytes; 0: GDTR is empty, and selectors are those that programs choose themselves
+    u16 cs, ds;
 };
 
 // Checks an image's record: E_TRUNC if it ends too early, E_FORMAT if it is none.

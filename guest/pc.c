@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT
+// The devices of a VM, their lines and how they reach its CPU.
+#include "guest/pc.h"
+
+#include "arch/x86_64/lib/err.h"
+#include "guest/vm.h"
+
+// ---- how devices reach the vCPU ---------------------------------------------------------------
+
+static void kick(void *ctx)
+{
+    struct vm *vm = ctx;
+    vm->attention |= VM_ATTENTION_EVENT;
+}
+
+static void lapic_nmi(void *ctx)
+{
+    struct vm *vm = ctx;
+    vm->nmi_requested = true;
+    vm->attention |= VM_ATTENTION_EVENT;
+}
+
+// INIT to the only CPU there is, by itself: it would wait for a start-up IPI that nobody sends.
+static void lapic_init_ipi(void *ctx)
+{
+    vm_stop(ctx, VM_END_UNHANDLED, "INIT: the guest reset its only CPU");
+}
+
+static const struct lapic_ops lapic_ops = {
+    .kick = kick,
+    .nmi = lapic_nmi,
+    .init = lapic_init_ipi,
+};
+
+// The PIC's INTR goes to LINT0, which passes it on as ExtINT; the run loop acknowledges it.
+static void pic_intr(void *ctx, unsigned line, bool level)
+{
+    struct vm *vm = ctx;
+    lapic_set_lint(&vm->lapic, line, level);
+    vm->attention |= VM_ATTENTION_EVENT;
+}
+
+static void debug_exit(void *ctx, u32 status)
+{
+    struct vm *vm = ctx;
+    if (vm->end == VM_RUNNING)
+        vm->end_status = status;
+    vm_stop(vm, VM_END_DEBUG_EXIT, "status %u", status);
+}
+
+// ---- the devices ------------------------------------------------------------------------------
+
+static struct irq_pin isa_irq(struct vm *vm, unsigned line)
+{
+    return (struct irq_pin){.set = pic_set_irq, .ctx = &vm->pic, .line = line};
+}
+
+static void init_devices(struct vm *vm, const struct vm_config *config)
+{
+    struct lapic_config lapic = {
+        .bsp = true,
+        .x2apic = config->x2apic,
+        .tsc_deadline = config->tsc_deadline,
+        .timer_hz = config->lapic_hz,
+        .clock = vm->clock,
+        .queue = &vm->timers,
+        .ops = &lapic_ops,
+        .ctx = vm,
+    };
+    struct irq_pin intr = {.set = pic_intr, .ctx = vm, .line = 0};
+
+    lapic_init(&vm->lapic, &lapic);
+    pic_init(&vm->pic, intr);
+    pit_init(&vm->pit, vm->clock, &vm->timers, isa_irq(vm, 0));
+    uart_init(&vm->com1, &(struct uart_config){.name = "com1",
+                                               .port = UART_COM1,
+                                               .clock = vm->clock,
+                                               .queue = &vm->timers,
+                                               .irq = isa_irq(vm, 4),
+                                               .out = config->console});
+    debug_exit_init(&vm->debug_exit, debug_exit, vm);
+    post_init(&vm->post);
+}
+
+static int attach_devices(struct vm *vm)
+{
+    int err = bus_attach(&vm->bus, &vm->lapic.dev, IO_MEM, APIC_DEFAULT_BASE, PAGE_SIZE);
+    if (err == OK)
+        err = pic_attach(&vm->pic, &vm->bus);
+    if (err == OK)
+        err = pit_attach(&vm->pit, &vm->bus);
+    if (err == OK)
+        err = uart_attach(&vm->com1, &vm->bus);
+    if (err == OK)
+        err = debug_exit_attach(&vm->debug_exit, &vm->bus);
+    if (err == OK)
+        err = post_attach(&vm->post, &vm->bus);
+    return err;
+}
+
+int vm_init_devices(struct vm *vm, const struct vm_config *config)
+{
+    bus_init(&vm->bus);
+    init_devices(vm, config);
+    return attach_devices(vm);
+}
+
+void vm_reset_devices(struct vm *vm)
+{
+    bus_reset(&vm->bus);
+    lapic_virtual_wire(&vm->lapic);
+}

@@ -54,7 +54,7 @@ int cell_create(struct hypervisor *hv, const struct cell_config *config, struct 
         .frames = &hv->guest,
         .ept = &ept,
         .console = config->console,
-        .lapic_hz = GUEST_LAPIC_HZ,
+        .lapic_hz = cpuid_crystal_hz(host_clock.hz),
         .x2apic = !config->no_x2apic,
         .tsc_deadline = true,
     };

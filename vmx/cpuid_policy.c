@@ -130,6 +130,28 @@ static void fill_xsave(struct cpuid_entry *e, const struct cpuid_config *c)
     }
 }
 
+u64 cpuid_crystal_hz(u64 tsc_hz)
+{
+    while (tsc_hz >> 32)
+        tsc_hz /= 2;
+    return tsc_hz;
+}
+
+// TSC = crystal * EBX / EAX, with the LAPIC timer's clock for the crystal ECX, which is what system
+// software takes it for. In lowest terms: some multiplies EBX with the crystal's kHz in 32 bits.
+static void fill_clocks(struct cpuid_regs *r, u64 tsc_hz, u64 crystal_hz)
+{
+    if (tsc_hz % crystal_hz == 1)
+        tsc_hz--; // cpuid_crystal_hz() has halved an odd number
+    u64 a = tsc_hz, b = crystal_hz;
+    while (b) {
+        u64 rest = a % b;
+        a = b;
+        b = rest;
+    }
+    *r = (struct cpuid_regs){(u32)(crystal_hz / a), (u32)(tsc_hz / a), (u32)crystal_hz, 0};
+}
+
 static void fill_own(struct cpuid_entry *e, const struct cpuid_config *c)
 {
     switch (e->leaf) {
@@ -141,9 +163,7 @@ static void fill_own(struct cpuid_entry *e, const struct cpuid_config *c)
         fill_xsave(e, c);
         break;
     case 0x15:
-        // TSC = crystal * EBX / EAX, with the LAPIC timer's clock for the crystal.
-        e->regs = (struct cpuid_regs){(u32)(c->lapic_hz / 1000), (u32)(c->tsc_hz / 1000),
-                                      (u32)c->lapic_hz, 0};
+        fill_clocks(&e->regs, c->tsc_hz, c->lapic_hz);
         break;
     case 0x16:
         e->regs =

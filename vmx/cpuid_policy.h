@@ -26,10 +26,14 @@ struct cpuid_config {
     bool rdtscp, invpcid, xsaves;                     // the controls that make them work
     bool x2apic, tsc_deadline;                        // what the virtual LAPIC offers
     u64 xcr0_allowed;                                 // states Corbel switches; 0 hides XSAVE
-    u64 tsc_hz, lapic_hz;
+    u64 tsc_hz, lapic_hz;                             // not 0; lapic_hz below 2^32
     u32 apic_id;
     u8 maxphyaddr;
 };
+
+// The clock to give the local APIC timer of a guest with this TSC, so that leaf 15H tells both to
+// the Hz: the TSC's own, or half of it where 32 bits do not hold that.
+u64 cpuid_crystal_hz(u64 tsc_hz);
 
 void cpuid_build(struct cpuid_table *table, const struct cpuid_config *config);
 

@@ -430,19 +430,44 @@ static void hypervisor_leaves(void **state)
     check_zero(0x400000ff, 0);
 }
 
-// TSC = crystal * EBX / EAX, and the crystal is the LAPIC timer's clock.
+// TSC = crystal * EBX / EAX, and the crystal is the LAPIC timer's clock. Linux computes both from
+// it, in 32 bits and kHz, and wants no calibration then.
 static void clock_leaves(void **state)
 {
-    static const u64 rates[] = {100000000, 999999000, 2600000000, 3999000000};
+    static const u64 rates[] = {100000000,  999999000,  2593906123, 2600000000,
+                                3999000000, 4294967295, 4400000000, 4400000001};
     (void)state;
     for (unsigned i = 0; i < ARRAY_SIZE(rates); i++) {
         struct cpuid_config config = full;
         config.tsc_hz = rates[i];
+        config.lapic_hz = cpuid_crystal_hz(rates[i]);
         build(&config);
         struct cpuid_regs r = ask(0x15, 0);
-        assert_int_equal((u64)r.ecx * r.ebx / r.eax, rates[i]);
+        assert_int_equal((u64)r.ecx * r.ebx / r.eax, rates[i] >> 32 ? rates[i] & ~1ull : rates[i]);
         assert_int_equal(r.ecx, config.lapic_hz);
+        assert_int_equal(r.ecx / 1000 * r.ebx / r.eax, rates[i] / 1000);
         check(ask(0x16, 0), (u32)(rates[i] / 1000000), (u32)(rates[i] / 1000000), 100, 0);
+    }
+}
+
+static void clocks_of_any_ratio_are_in_lowest_terms(void **state)
+{
+    static const struct {
+        u64 tsc, lapic;
+        u32 eax, ebx;
+    } rows[] = {
+        {100000000,  1000000000, 10,         1         },
+        {2600000000, 1000000000, 5,          13        },
+        {2400000000, 24000000,   1,          100       },
+        {2593906123, 1000000000, 1000000000, 2593906123},
+    };
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct cpuid_config config = full;
+        config.tsc_hz = rows[i].tsc;
+        config.lapic_hz = rows[i].lapic;
+        build(&config);
+        check(ask(0x15, 0), rows[i].eax, rows[i].ebx, (u32)rows[i].lapic, 0);
     }
 }
 
@@ -473,6 +498,7 @@ int main(void)
         cmocka_unit_test_setup(every_leaf_and_subleaf_can_be_asked_for, reset),
         cmocka_unit_test_setup(hypervisor_leaves, reset),
         cmocka_unit_test_setup(clock_leaves, reset),
+        cmocka_unit_test_setup(clocks_of_any_ratio_are_in_lowest_terms, reset),
         cmocka_unit_test_setup(address_widths, reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

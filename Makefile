@@ -55,6 +55,7 @@ KLDFLAGS := -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=0
 KOBJ := $(KERNEL_C:%.c=$O/k/%.o) $(KERNEL_ASM:%.asm=$O/k/%.asm.o)
 include tools/font.mk
 include tools/guest.mk
+include tools/acpi.mk
 
 .PHONY: kernel iso clean
 kernel: $O/corbel.elf ## build the kernel, build/corbel.elf

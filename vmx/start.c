@@ -13,7 +13,6 @@
 // Flat selectors as every guest program sets up for itself: null, code, data.
 #define START_CS 0x08
 #define START_DS 0x10
-#define START_TR 0x18
 
 static void write_segment(u32 which, u16 selector, u64 base, u32 limit, u32 ar)
 {
@@ -28,22 +27,24 @@ static void write_segments(const struct guest_start *start)
     static const u8 data[] = {SEG_ES, SEG_SS, SEG_DS, SEG_FS, SEG_GS};
     bool real = start->mode == IMAGE_REAL;
     u64 base = (u64)start->selector << 4;
+    u16 cs = start->gdt_size ? start->cs : START_CS;
+    u16 ds = start->gdt_size ? start->ds : START_DS;
 
     if (real)
         write_segment(SEG_CS, start->selector, base, 0xffff, AR_CODE16);
     else
-        write_segment(SEG_CS, START_CS, 0, ~0u, start->mode == IMAGE_LONG ? AR_CODE64 : AR_CODE32);
+        write_segment(SEG_CS, cs, 0, ~0u, start->mode == IMAGE_LONG ? AR_CODE64 : AR_CODE32);
     for (unsigned i = 0; i < ARRAY_SIZE(data); i++) {
         if (real)
             write_segment(data[i], start->selector, base, 0xffff, AR_DATA16);
         else
-            write_segment(data[i], START_DS, 0, ~0u, AR_DATA32);
+            write_segment(data[i], ds, 0, ~0u, AR_DATA32);
     }
     write_segment(SEG_LDTR, 0, 0, 0, AR_UNUSABLE);
     // VM entry wants a busy TSS even where the guest has none.
-    write_segment(SEG_TR, real ? 0 : START_TR, 0, 0x67, AR_TSS_BUSY);
-    vmcs_write(VMCS_GUEST_GDTR_BASE, 0);
-    vmcs_write(VMCS_GUEST_GDTR_LIMIT, real ? 0xffff : 0);
+    write_segment(SEG_TR, real ? 0 : (u16)(ds + 8), 0, 0x67, AR_TSS_BUSY);
+    vmcs_write(VMCS_GUEST_GDTR_BASE, start->gdt.raw);
+    vmcs_write(VMCS_GUEST_GDTR_LIMIT, real ? 0xffff : start->gdt_size ? start->gdt_size - 1u : 0);
     vmcs_write(VMCS_GUEST_IDTR_BASE, 0);
     vmcs_write(VMCS_GUEST_IDTR_LIMIT, real ? 0x3ff : 0);
 }
@@ -95,9 +96,10 @@ u64 vmx_cr4_real(const struct vcpu *vcpu, u64 value)
 static void write_control_registers(struct vcpu *v, const struct guest_start *start)
 {
     bool real = start->mode == IMAGE_REAL;
+    bool paged = !real && !start->unpaged;
     u64 efer = start->mode == IMAGE_LONG ? EFER_LME | EFER_LMA : 0;
-    u64 cr0 = CR0_ET | CR0_NE | (real ? 0 : CR0_PE | CR0_PG | CR0_WP);
-    u64 cr4 = start->mode == IMAGE_LONG ? CR4_PAE : start->mode == IMAGE_PROTECTED ? CR4_PSE : 0;
+    u64 cr0 = CR0_ET | CR0_NE | (real ? 0 : CR0_PE) | (paged ? CR0_PG | CR0_WP : 0);
+    u64 cr4 = start->mode == IMAGE_LONG ? CR4_PAE : paged ? CR4_PSE : 0;
 
     // NE is fixed by VMX; CD and NW would slow the host. Without unrestricted guest PE and PG are
     // fixed too.
@@ -149,13 +151,16 @@ static void write_rest(void)
 
 int vcpu_start(struct vcpu *vcpu, const struct guest_start *start)
 {
-    if (start->mode == IMAGE_REAL && !vcpu->unrestricted) {
-        log_error("vm %s: a guest in real mode needs unrestricted guest; this CPU has none",
-                  vcpu->vm->name);
+    if ((start->mode == IMAGE_REAL || start->unpaged) && !vcpu->unrestricted) {
+        log_error("vm %s: a guest %s needs unrestricted guest; this CPU has none", vcpu->vm->name,
+                  start->unpaged ? "without paging" : "in real mode");
         return E_UNSUPP;
     }
     vcpu_load(vcpu);
     memset(vcpu->regs, 0, sizeof(vcpu->regs));
+    vcpu->regs[GPR_RAX] = start->rax;
+    vcpu->regs[GPR_RBX] = start->rbx;
+    vcpu->regs[GPR_RSI] = start->rsi;
     vcpu->regs[GPR_RDI] = start->rdi;
     vmcs_write(VMCS_GUEST_RSP, start->rsp);
     vmcs_write(VMCS_GUEST_RIP, start->rip);

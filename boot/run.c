@@ -11,8 +11,9 @@
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/power.h"
 #include "boot/bench.h"
+#include "boot/builtin.h"
+#include "boot/guests.h"
 #include "boot/lab.h"
-#include "boot/tiny.h"
 #include "vmx/vmx_host.h"
 
 extern const struct selftest selftests_start[], selftests_end[];
@@ -99,7 +100,7 @@ int run_mode(const struct options *options, const struct boot_info *info, struct
     case RUN_BENCH:
         return bench_run(hv);
     default:
-        return info->nmodules ? tiny_run_modules(hv, info) : tiny_run(hv);
+        return info->nmodules ? guests_run(hv, info) : builtin_run(hv);
     }
 }
 

@@ -130,7 +130,7 @@ enum io_result bus_access(struct bus *bus, struct io_access *io)
 {
     struct bus_space *in = &bus->spaces[io->space];
     // A driver stays with one device for several accesses, so the last range is tried first.
-    const struct bus_range *range = &in->ranges[in->recent];
+    struct bus_range *range = &in->ranges[in->recent];
     if (!range_holds(range, io->addr, io->size)) {
         u32 index = ranges_from(in, io->addr);
         if (index == 0 || !range_holds(&in->ranges[index - 1], io->addr, io->size))
@@ -138,6 +138,7 @@ enum io_result bus_access(struct bus *bus, struct io_access *io)
         in->recent = index - 1;
         range = &in->ranges[index - 1];
     }
+    range->hits[io->addr % BUS_HITS]++;
     if (range->dev->ops->access(range->dev, io) == IO_DONE)
         return IO_DONE;
     return unclaimed(bus, io);

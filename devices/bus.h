@@ -8,10 +8,12 @@
 #define BUS_RANGES          64u // in each space
 #define BUS_DEVICES         64u
 #define BUS_UNCLAIMED_PORTS 16u
+#define BUS_HITS            8u
 
 struct bus_range {
     u64 first, last; // inclusive
     struct device *dev;
+    u32 hits[BUS_HITS]; // accesses, by the low bits of the address: a port each where they are few
 };
 
 struct bus_space {

@@ -26,11 +26,29 @@ static void lapic_init_ipi(void *ctx)
     vm_stop(ctx, VM_END_UNHANDLED, "INIT: the guest reset its only CPU");
 }
 
+static void lapic_eoi_broadcast(void *ctx, u8 vector)
+{
+    struct vm *vm = ctx;
+    ioapic_eoi(&vm->ioapic, vector);
+}
+
 static const struct lapic_ops lapic_ops = {
     .kick = kick,
     .nmi = lapic_nmi,
     .init = lapic_init_ipi,
+    .eoi = lapic_eoi_broadcast,
 };
+
+// Messages of the I/O APIC have 8 bits of destination, in x2APIC mode too; all ones is everybody.
+static bool ioapic_deliver(void *ctx, const struct ioapic_message *message)
+{
+    struct vm *vm = ctx;
+    u32 dest = message->dest == 0xff ? LAPIC_BROADCAST : message->dest;
+    if (!lapic_matches(&vm->lapic, dest, message->logical))
+        return false;
+    lapic_receive(&vm->lapic, message->mode, message->vector, message->level_triggered);
+    return true;
+}
 
 // The PIC's INTR goes to LINT0, which passes it on as ExtINT; the run loop acknowledges it.
 static void pic_intr(void *ctx, unsigned line, bool level)
@@ -38,6 +56,16 @@ static void pic_intr(void *ctx, unsigned line, bool level)
     struct vm *vm = ctx;
     lapic_set_lint(&vm->lapic, line, level);
     vm->attention |= VM_ATTENTION_EVENT;
+}
+
+static void power_off(void *ctx)
+{
+    vm_stop(ctx, VM_END_POWER_OFF, "ACPI S5");
+}
+
+static void ask_reset(void *ctx, const char *by)
+{
+    vm_stop(ctx, VM_END_RESET, "%s", by);
 }
 
 static void debug_exit(void *ctx, u32 status)
@@ -50,9 +78,17 @@ static void debug_exit(void *ctx, u32 status)
 
 // ---- the devices ------------------------------------------------------------------------------
 
+// Which controller serves the lines is the guest's choice, by what it masks.
+static void isa_set(void *ctx, unsigned line, bool level)
+{
+    struct vm *vm = ctx;
+    pic_set_irq(&vm->pic, line, level);
+    ioapic_set_irq(&vm->ioapic, line == PC_IRQ_PIT ? PC_GSI_PIT : line, level);
+}
+
 static struct irq_pin isa_irq(struct vm *vm, unsigned line)
 {
-    return (struct irq_pin){.set = pic_set_irq, .ctx = &vm->pic, .line = line};
+    return (struct irq_pin){.set = isa_set, .ctx = vm, .line = line};
 }
 
 static void init_devices(struct vm *vm, const struct vm_config *config)
@@ -61,6 +97,7 @@ static void init_devices(struct vm *vm, const struct vm_config *config)
         .bsp = true,
         .x2apic = config->x2apic,
         .tsc_deadline = config->tsc_deadline,
+        .eoi_suppress = true,
         .timer_hz = config->lapic_hz,
         .clock = vm->clock,
         .queue = &vm->timers,
@@ -70,14 +107,28 @@ static void init_devices(struct vm *vm, const struct vm_config *config)
     struct irq_pin intr = {.set = pic_intr, .ctx = vm, .line = 0};
 
     lapic_init(&vm->lapic, &lapic);
+    ioapic_init(&vm->ioapic, &(struct ioapic_config){PC_IOAPIC_ID, ioapic_deliver, vm});
     pic_init(&vm->pic, intr);
-    pit_init(&vm->pit, vm->clock, &vm->timers, isa_irq(vm, 0));
+    pit_init(&vm->pit, vm->clock, &vm->timers, isa_irq(vm, PC_IRQ_PIT));
     uart_init(&vm->com1, &(struct uart_config){.name = "com1",
                                                .port = UART_COM1,
                                                .clock = vm->clock,
                                                .queue = &vm->timers,
-                                               .irq = isa_irq(vm, 4),
+                                               .irq = isa_irq(vm, PC_IRQ_COM1),
                                                .out = config->console});
+    const struct pm_config pm = {
+        .base = PC_PM_BASE,
+        .soft_off = PC_SLEEP_S5,
+        .clock = vm->clock,
+        .queue = &vm->timers,
+        .sci = isa_irq(vm, PC_IRQ_SCI),
+        .power_off = power_off,
+        .ctx = vm,
+    };
+    pm_init(&vm->pm, &pm);
+    reset_init(&vm->reset, (struct reset_pin){ask_reset, vm});
+    pci_init(&vm->pci, &vm->reset.dev);
+    i8042_init(&vm->i8042, (struct reset_pin){ask_reset, vm}, isa_irq(vm, PC_IRQ_KEYBOARD));
     debug_exit_init(&vm->debug_exit, debug_exit, vm);
     post_init(&vm->post);
 }
@@ -86,11 +137,21 @@ static int attach_devices(struct vm *vm)
 {
     int err = bus_attach(&vm->bus, &vm->lapic.dev, IO_MEM, APIC_DEFAULT_BASE, PAGE_SIZE);
     if (err == OK)
+        err = ioapic_attach(&vm->ioapic, &vm->bus);
+    if (err == OK)
         err = pic_attach(&vm->pic, &vm->bus);
     if (err == OK)
         err = pit_attach(&vm->pit, &vm->bus);
     if (err == OK)
         err = uart_attach(&vm->com1, &vm->bus);
+    if (err == OK)
+        err = pm_attach(&vm->pm, &vm->bus);
+    if (err == OK)
+        err = reset_attach(&vm->reset, &vm->bus);
+    if (err == OK)
+        err = pci_attach(&vm->pci, &vm->bus);
+    if (err == OK)
+        err = i8042_attach(&vm->i8042, &vm->bus);
     if (err == OK)
         err = debug_exit_attach(&vm->debug_exit, &vm->bus);
     if (err == OK)

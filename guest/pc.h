@@ -23,10 +23,11 @@
 // ---- interrupt lines --------------------------------------------------------------------------
 // Each ISA line goes to the same input of the PIC pair and of the I/O APIC, but for the timer's,
 // which takes the I/O APIC's input 2 (the PICs have their cascade there).
-#define PC_IRQ_PIT    0u
-#define PC_IRQ_COM1   4u
-#define PC_IRQ_RTC    8u
-#define PC_IRQ_SCI    9u
-#define PC_GSI_PIT    2u
-#define PC_IOAPIC_ID  1u
-#define PC_IOAPIC_INS 24u
+#define PC_IRQ_PIT      0u
+#define PC_IRQ_KEYBOARD 1u
+#define PC_IRQ_COM1     4u
+#define PC_IRQ_RTC      8u
+#define PC_IRQ_SCI      9u
+#define PC_GSI_PIT      2u
+#define PC_IOAPIC_ID    1u
+#define PC_IOAPIC_INS   24u

@@ -41,6 +41,15 @@ void vm_stop(struct vm *vm, enum vm_end_kind kind, const char *format, ...)
 
 // ---- life -------------------------------------------------------------------------------------
 
+void vm_revive(struct vm *vm)
+{
+    vm->attention = 0;
+    vm->nmi_requested = false;
+    vm->end = VM_RUNNING;
+    vm->end_status = 0;
+    vm->end_text[0] = '\0';
+}
+
 int vm_init(struct vm *vm, const struct vm_config *config)
 {
     memset(vm, 0, sizeof(*vm));
@@ -117,7 +126,9 @@ static int alloc_piece(struct vm *vm, gpa_t gpa, u64 size, bool lazy)
 
 int vm_alloc_ram(struct vm *vm, gpa_t gpa, u64 size, bool lazy)
 {
-    u64 done = 0, piece = size;
+    // What lies before the first 2 MiB boundary is a piece of its own: the rest gets large leaves.
+    u64 head = align_up(gpa.raw, SIZE_2M) - gpa.raw;
+    u64 done = 0, piece = head && head < size ? head : size;
 
     while (done < size) {
         if (piece > size - done)
@@ -125,6 +136,7 @@ int vm_alloc_ram(struct vm *vm, gpa_t gpa, u64 size, bool lazy)
         int err = alloc_piece(vm, GPA(gpa.raw + done), piece, lazy);
         if (err == OK) {
             done += piece;
+            piece = done == head ? size : piece;
         } else if (err == E_NOMEM && piece > SIZE_2M) {
             // Memory is in several runs, with holes and modules between them.
             piece = align_up(piece / 2, SIZE_2M);

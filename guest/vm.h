@@ -6,10 +6,15 @@
 #include "arch/x86_64/lib/frame.h"
 #include "devices/bus.h"
 #include "devices/debug_exit.h"
+#include "devices/i8042.h"
+#include "devices/ioapic.h"
 #include "devices/lapic.h"
+#include "devices/pci.h"
 #include "devices/pic.h"
 #include "devices/pit.h"
+#include "devices/pm.h"
 #include "devices/post.h"
+#include "devices/reset.h"
 #include "devices/uart.h"
 #include "ept/ept.h"
 #include "guest/abi.h"
@@ -70,8 +75,13 @@ struct vm {
 
     struct bus bus;
     struct lapic lapic;
+    struct ioapic ioapic;
     struct pic pic;
     struct pit pit;
+    struct pm pm;
+    struct reset reset;
+    struct pci pci;
+    struct i8042 i8042;
     struct uart com1;
     struct debug_exit debug_exit;
     struct post post;
@@ -126,11 +136,15 @@ const struct vm_ram *vm_find_ram(const struct vm *vm, gpa_t gpa);
 // Ends the VM; the first reason given is kept.
 void vm_stop(struct vm *vm, enum vm_end_kind kind, const char *format, ...) PRINTF_LIKE(3, 4);
 
+// Makes a VM that has ended one that runs again; its devices, memory and vCPU are the caller's to
+// start anew.
+void vm_revive(struct vm *vm);
+
 // All devices to their power-on state.
 void vm_reset_devices(struct vm *vm);
 
-// A vCPU's start state, from a loader: SDM volume 3, "Processor State After Reset" in spirit. What is
-// not given is 0.
+// A vCPU's start state, from a loader: SDM volume 3, "Processor State After Reset" in spirit. What
+// is not given is 0.
 struct guest_start {
     enum image_mode mode;
     bool unpaged; // IMAGE_PROTECTED: CR0.PG is clear, which needs unrestricted guest
@@ -141,7 +155,8 @@ struct guest_start {
     u64 cr3;      // guest-physical; 0 in real mode and without paging
     u16 selector; // real mode: of all segments
     gpa_t gdt;    // with gdt_size: a descriptor table in guest memory; CS = cs, DS, ES, SS... = ds
-    u16 gdt_size; // bytes; 0: GDTR is empty, and selectors are those that programs choose themselves
+    u16 gdt_size; // bytes; 0: GDTR is empty, and selectors are those that programs choose
+                  // themselves
     u16 cs, ds;
 };
 

@@ -15,11 +15,12 @@ HW_C := \
 	arch/x86_64/traps.c \
 	arch/x86_64/tsc.c \
 	boot/bench.c \
+	boot/builtin.c \
+	boot/guests.c \
 	boot/lab.c \
 	boot/machine.c \
 	boot/main.c \
 	boot/run.c \
-	boot/tiny.c \
 	vmx/cell.c \
 	vmx/entry_report.c \
 	vmx/sched.c \

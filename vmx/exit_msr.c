@@ -3,17 +3,13 @@
 // guest and is #GP(0). Corbel never reads an MSR whose number a guest chose.
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/log.h"
-#include "arch/x86_64/lib/phys.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/regs/cr.h"
 #include "arch/x86_64/regs/msr.h"
+#include "vmx/msr.h"
 #include "vmx/segment.h"
 #include "vmx/vcpu_internal.h"
 #include "vmx/vmcs_access.h"
-
-// OK, or E_FAULT for #GP(0).
-typedef int (*msr_read_fn)(struct vcpu *v, u32 msr, u64 *value);
-typedef int (*msr_write_fn)(struct vcpu *v, u32 msr, u64 value);
 
 struct msr_row {
     u32 first, last;
@@ -178,40 +174,29 @@ static int read_misc_enable(struct vcpu *v, u32 msr, u64 *value)
     return OK;
 }
 
-// Fast strings and the rest are stored; what would hide a CPUID leaf or NX is refused.
+#define MISC_ENABLE_READ_ONLY (MISC_ENABLE_PERFMON | MISC_ENABLE_NO_BTS | MISC_ENABLE_NO_PEBS)
+#define MISC_ENABLE_STORED                                                                         \
+    (MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_TCC | MISC_ENABLE_EIST | MISC_ENABLE_MONITOR |         \
+     MISC_ENABLE_XTPR_DISABLE)
+
+// Kept, for whoever set it to find it again; what would hide a CPUID leaf or NX is refused.
 static int write_misc_enable(struct vcpu *v, u32 msr, u64 value)
 {
     (void)msr;
-    if (value & (BIT(22) | MISC_ENABLE_XD_DISABLE))
+    if (value & ~(MISC_ENABLE_STORED | MISC_ENABLE_READ_ONLY))
         return E_FAULT;
-    v->misc_enable = value;
+    v->misc_enable = (value & MISC_ENABLE_STORED) | (v->misc_enable & MISC_ENABLE_READ_ONLY);
     return OK;
 }
 
-static int read_mtrr_cap(struct vcpu *v, u32 msr, u64 *value)
+static int read_mtrr(struct vcpu *v, u32 msr, u64 *value)
 {
-    (void)v;
-    (void)msr;
-    *value = MTRRCAP_WC; // no fixed and no variable ranges: the default type is all there is
-    return OK;
+    return guest_mtrr_read(&v->mtrr, msr, value);
 }
 
-static int read_mtrr_def(struct vcpu *v, u32 msr, u64 *value)
+static int write_mtrr(struct vcpu *v, u32 msr, u64 value)
 {
-    (void)msr;
-    *value = v->mtrr_def_type;
-    return OK;
-}
-
-// Stored only: guest RAM keeps the type EPT gives it.
-static int write_mtrr_def(struct vcpu *v, u32 msr, u64 value)
-{
-    (void)msr;
-    u64 type = value & MTRR_DEF_TYPE;
-    if ((value & ~(MTRR_DEF_TYPE | MTRR_DEF_E)) || type > 6 || type == 2 || type == 3)
-        return E_FAULT;
-    v->mtrr_def_type = value;
-    return OK;
+    return guest_mtrr_write(&v->mtrr, v->caps->maxphyaddr, msr, value);
 }
 
 // Locked with VMX off, as firmware does on a machine without it.
@@ -247,6 +232,14 @@ static int read_platform_info(struct vcpu *v, u32 msr, u64 *value)
     return OK;
 }
 
+// The revision of what the host CPU runs, where the CPUID that must come before it would put it.
+static int read_microcode(struct vcpu *v, u32 msr, u64 *value)
+{
+    (void)msr;
+    *value = v->host_microcode;
+    return OK;
+}
+
 // XSS offers no state: 0 is the only value.
 static int write_zero_only(struct vcpu *v, u32 msr, u64 value)
 {
@@ -255,26 +248,35 @@ static int write_zero_only(struct vcpu *v, u32 msr, u64 value)
     return value ? E_FAULT : OK;
 }
 
+#define ONE(msr) (msr), (msr)
+
 // Sorted by number.
 static const struct msr_row rows[] = {
-    {IA32_TIME_STAMP_COUNTER, IA32_TIME_STAMP_COUNTER, read_tsc,             write_tsc        },
-    {IA32_PLATFORM_ID,        IA32_PLATFORM_ID,        read_zero,            NULL             },
-    {IA32_APIC_BASE,          IA32_APIC_BASE,          read_apic_base,       write_apic_base  },
-    {IA32_FEATURE_CONTROL,    IA32_FEATURE_CONTROL,    read_feature_control, NULL             },
-    {IA32_TSC_ADJUST,         IA32_TSC_ADJUST,         read_tsc_adjust,      write_tsc_adjust },
-    {IA32_BIOS_UPDT_TRIG,     IA32_BIOS_UPDT_TRIG,     NULL,                 write_ignored    },
-    {IA32_BIOS_SIGN_ID,       IA32_BIOS_SIGN_ID,       read_zero,            write_ignored    },
-    {MSR_PLATFORM_INFO,       MSR_PLATFORM_INFO,       read_platform_info,   NULL             },
-    {IA32_MTRRCAP,            IA32_MTRRCAP,            read_mtrr_cap,        NULL             },
-    {IA32_MCG_CAP,            IA32_MCG_STATUS,         read_zero,            write_zero_only  },
-    {IA32_MISC_ENABLE,        IA32_MISC_ENABLE,        read_misc_enable,     write_misc_enable},
-    {IA32_DEBUGCTL,           IA32_DEBUGCTL,           read_debugctl,        write_debugctl   },
-    {IA32_PAT,                IA32_PAT,                read_pat,             write_pat        },
-    {IA32_MTRR_DEF_TYPE,      IA32_MTRR_DEF_TYPE,      read_mtrr_def,        write_mtrr_def   },
-    {IA32_TSC_DEADLINE,       IA32_TSC_DEADLINE,       read_deadline,        write_deadline   },
-    {IA32_X2APIC_FIRST,       IA32_X2APIC_LAST,        read_x2apic,          write_x2apic     },
-    {IA32_XSS,                IA32_XSS,                read_zero,            write_zero_only  },
-    {IA32_EFER,               IA32_EFER,               read_efer,            write_efer       },
+    {ONE(IA32_TIME_STAMP_COUNTER), read_tsc, write_tsc},
+    {ONE(IA32_PLATFORM_ID), read_zero, NULL},
+    {ONE(IA32_APIC_BASE), read_apic_base, write_apic_base},
+    {ONE(IA32_FEATURE_CONTROL), read_feature_control, NULL},
+    {ONE(IA32_TSC_ADJUST), read_tsc_adjust, write_tsc_adjust},
+    {ONE(IA32_SPEC_CTRL), msr_read_spec_ctrl, msr_write_spec_ctrl},
+    {ONE(IA32_BIOS_UPDT_TRIG), NULL, write_ignored},
+    {ONE(IA32_BIOS_SIGN_ID), read_microcode, write_ignored},
+    {ONE(MSR_PLATFORM_INFO), read_platform_info, NULL},
+    {ONE(IA32_MTRRCAP), read_mtrr, NULL},
+    {ONE(IA32_ARCH_CAPABILITIES), msr_read_arch_capabilities, NULL},
+    {ONE(IA32_MCG_CAP), read_zero, NULL},
+    {ONE(IA32_MCG_STATUS), read_zero, write_zero_only},
+    {ONE(IA32_MISC_ENABLE), read_misc_enable, write_misc_enable},
+    {ONE(IA32_DEBUGCTL), read_debugctl, write_debugctl},
+    {IA32_MTRR_PHYSBASE0, IA32_MTRR_PHYSMASK0 + 2 * (GUEST_MTRR_VARIABLE - 1), read_mtrr, write_mtrr},
+    {ONE(IA32_MTRR_FIX64K_00000), read_mtrr, write_mtrr},
+    {IA32_MTRR_FIX16K_80000, IA32_MTRR_FIX16K_A0000, read_mtrr, write_mtrr},
+    {IA32_MTRR_FIX4K_C0000, IA32_MTRR_FIX4K_C0000 + 7, read_mtrr, write_mtrr},
+    {ONE(IA32_PAT), read_pat, write_pat},
+    {ONE(IA32_MTRR_DEF_TYPE), read_mtrr, write_mtrr},
+    {ONE(IA32_TSC_DEADLINE), read_deadline, write_deadline},
+    {IA32_X2APIC_FIRST, IA32_X2APIC_LAST, read_x2apic, write_x2apic},
+    {ONE(IA32_XSS), read_zero, write_zero_only},
+    {ONE(IA32_EFER), read_efer, write_efer},
 };
 
 static const struct msr_row *find_row(u32 msr)
@@ -292,11 +294,35 @@ static const struct msr_row *find_row(u32 msr)
     return NULL;
 }
 
+void vcpu_reset_msrs(struct vcpu *vcpu)
+{
+    msr_bitmap_init(vcpu);
+    msr_spec_reset(vcpu);
+    guest_mtrr_reset(&vcpu->mtrr, vcpu->caps->maxphyaddr);
+    vcpu->misc_enable = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_NO_BTS | MISC_ENABLE_NO_PEBS;
+    vcpu->tsc_adjust = 0;
+    vcpu->tsc_offset = 0;
+    vmcs_write(VMCS_TSC_OFFSET, 0);
+    vcpu->vm->lapic.tsc_offset = 0;
+}
+
 // A guest may ask for thousands: each VM's first few are worth a line.
 static void note_unknown(struct vcpu *v, const char *what, u32 msr)
 {
     if (v->unknown_msrs++ < 16)
         log_debug("vm %s: %s of MSR %xH: #GP", v->vm->name, what, msr);
+}
+
+// Those in use are few, and the hash keeps the numbers of a range apart.
+static void count(struct vcpu *v, u32 msr)
+{
+    struct msr_count *c = &v->msr_counts[msr % MSR_COUNTS];
+    for (unsigned i = 0; i < MSR_COUNTS && c->count && c->msr != msr; i++)
+        c = &v->msr_counts[(msr + i) % MSR_COUNTS];
+    if (c->count && c->msr != msr)
+        return;
+    c->msr = msr;
+    c->count++;
 }
 
 enum exit_action exit_rdmsr(struct vcpu *vcpu, const struct exit_info *exit)
@@ -306,6 +332,7 @@ enum exit_action exit_rdmsr(struct vcpu *vcpu, const struct exit_info *exit)
     const struct msr_row *row = find_row(msr);
     u64 value;
 
+    count(vcpu, msr);
     if (!row || !row->read || row->read(vcpu, msr, &value) != OK) {
         note_unknown(vcpu, "RDMSR", msr);
         return raise_gp(vcpu);
@@ -322,37 +349,10 @@ enum exit_action exit_wrmsr(struct vcpu *vcpu, const struct exit_info *exit)
     u64 value = vcpu->regs[GPR_RDX] << 32 | (u32)vcpu->regs[GPR_RAX];
     const struct msr_row *row = find_row(msr);
 
+    count(vcpu, msr);
     if (!row || !row->write || row->write(vcpu, msr, value) != OK) {
         note_unknown(vcpu, "WRMSR", msr);
         return raise_gp(vcpu);
     }
     return ACT_SKIP;
-}
-
-// ---- the bitmap -------------------------------------------------------------------------------
-
-// SDM volume 3, "MSR-Bitmap Address": read-low at 0, read-high 400H, write-low 800H, write-high
-// C00H.
-static void pass(u8 *bitmap, u32 msr)
-{
-    u32 index = msr & 0x1fff;
-    u32 half = msr >= 0xc0000000u ? 0x400 : 0;
-    bitmap[half + index / 8] &= (u8) ~(1u << index % 8);
-    bitmap[half + 0x800 + index / 8] &= (u8) ~(1u << index % 8);
-}
-
-void msr_bitmap_init(struct vcpu *vcpu)
-{
-    // Those that the VMCS switches by itself or vcpu_load() does.
-    static const u32 passed[] = {
-        IA32_SYSENTER_CS, IA32_SYSENTER_ESP, IA32_SYSENTER_EIP, IA32_STAR,    IA32_LSTAR,
-        IA32_CSTAR,       IA32_FMASK,        IA32_FS_BASE,      IA32_GS_BASE, IA32_KERNEL_GS_BASE,
-    };
-    u8 *bitmap = phys_ptr(vcpu->msr_bitmap);
-
-    memset(bitmap, 0xff, PAGE_SIZE);
-    for (unsigned i = 0; i < ARRAY_SIZE(passed); i++)
-        pass(bitmap, passed[i]);
-    if (vcpu->caps->ctl[CTL_PROC2].may & PROC2_RDTSCP)
-        pass(bitmap, IA32_TSC_AUX);
 }

@@ -26,9 +26,6 @@ struct cell {
     struct deadline slice; // in vm.timers while others wait for the CPU
 };
 
-// LAPIC timer input clock of every guest: 1 GHz, a tick a nanosecond.
-#define GUEST_LAPIC_HZ 1000000000ull
-
 struct cell_config {
     const char *name;
     struct chardev console; // COM1's output
@@ -46,6 +43,9 @@ void cell_destroy(struct cell *cell);
 // Maps all of the guest pool at its own addresses, with the MTRRs' types, and checks that nothing
 // of Corbel can be reached. E_EXIST if something can (logged with the leaf).
 MUST_CHECK int cell_map_identity(struct cell *cell);
+
+// Logs how often the VM exited: by reason, by port or device, by MSR.
+void cell_stats(const struct cell *cell);
 
 // What a guest program is told: clocks and features.
 void cell_guest_info(const struct cell *cell, struct guest_info *info);

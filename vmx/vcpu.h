@@ -7,6 +7,7 @@
 #include "vmx/caps.h"
 #include "vmx/cpuid_policy.h"
 #include "vmx/events.h"
+#include "vmx/guest_mtrr.h"
 
 // General registers by their encoding in instructions.
 enum gpr {
@@ -91,6 +92,20 @@ enum switched_msr {
     SWITCHED_COUNT
 };
 
+// The guest's speculation control: see msr.h.
+struct vcpu_spec {
+    u64 ctrl;               // IA32_SPEC_CTRL, valid while the guest is out
+    u64 ctrl_legal;         // its bits that the guest's CPUID offers; 0: the guest has no such MSR
+    bool ctrl_passed;       // the guest uses it: the CPU's own is switched at entry and exit
+    bool arch_capabilities; // IA32_ARCH_CAPABILITIES is there
+};
+
+// How often an MSR was read or written with an exit; those that find no place are not counted.
+#define MSR_COUNTS 64u
+struct msr_count {
+    u32 msr, count;
+};
+
 struct vcpu {
     // What enter.asm touches comes first.
     u64 regs[GPR_COUNT]; // RSP is in the VMCS
@@ -111,6 +126,7 @@ struct vcpu {
     u64 tsc_offset;         // guest TSC = host TSC + this
 
     bool has_preemption_timer, has_virtual_nmis, has_ack_on_exit, unrestricted;
+    bool has_ibpb; // the CPU has IA32_PRED_CMD
     u64 preemption_ticks; // per count of the preemption timer, minus 1
     hpa_t vmcs, io_bitmap_a, io_bitmap_b, msr_bitmap;
     u16 vpid;
@@ -119,8 +135,10 @@ struct vcpu {
     u64 cr0_mask, cr4_mask; // bits the guest does not own
     u64 cr4_allowed;        // bits the guest's CPUID has
     bool page1gb;           // which it offers
-    u64 mtrr_def_type;
-    u32 unknown_msrs; // accesses that were #GP
+    struct guest_mtrr mtrr;
+    struct vcpu_spec spec;
+    u64 host_spec_ctrl, host_arch_capabilities, host_microcode; // what these MSRs held at the start
+    u32 unknown_msrs;                                           // accesses that were #GP
     u64 tsc_adjust, misc_enable;
     u64 xcr0, xcr0_allowed;
     u64 pdptes[4]; // for a walk of PAE paging
@@ -133,6 +151,7 @@ struct vcpu {
     hpa_t fpu; // FXSAVE or XSAVE area, a page
 
     u64 exits[REASON_COUNT]; // how often each reason came
+    struct msr_count msr_counts[MSR_COUNTS];
     // For self-tests: sees each exit before the table and may answer it instead (return true).
     bool (*hook)(struct vcpu *vcpu, const struct exit_info *exit, enum exit_action *action);
     void *hook_ctx;

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: MIT
-#include "boot/tiny.h"
+#include "boot/builtin.h"
 
 #include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/log.h"
 #include "arch/x86_64/lib/phys.h"
-#include "boot/modline.h"
 #include "boot/run.h"
-#include "guest/image.h"
 #include "vmx/sched.h"
 
 extern const u8 tiny64_image[], tiny64_image_end[];
@@ -81,7 +79,7 @@ static bool run_one(struct hypervisor *hv, const struct builtin *b)
     return good;
 }
 
-int tiny_run(struct hypervisor *hv)
+int builtin_run(struct hypervisor *hv)
 {
     bool good = true;
     for (unsigned i = 0; i < ARRAY_SIZE(builtins); i++) {
@@ -93,89 +91,5 @@ int tiny_run(struct hypervisor *hv)
         }
         good = run_one(hv, &builtins[i]) && good;
     }
-    return good ? STATUS_OK : STATUS_FAILED;
-}
-
-// ---- modules ----------------------------------------------------------------------------------
-
-// Guest images lie at 1 MiB, real-mode ones at 64 KiB.
-#define LOAD_BASE      0x100000u
-#define LOAD_BASE_REAL 0x10000u
-
-static int check_image(const struct boot_module *module, const struct module_role *role)
-{
-    struct image image;
-    const void *file = phys_ptr(HPA(module->start));
-
-    if (role->kind != MODULE_KERNEL) {
-        log_error("module %u: only kernel modules are supported by this version", role->number);
-        return E_UNSUPP;
-    }
-    int err = image_detect(file, module->size, &image);
-    if (err) {
-        log_error("module %u (vm=%s): truncated: %llu bytes end inside the header of a %s",
-                  role->number, role->vm, (unsigned long long)module->size,
-                  image_format_name(image.format));
-        return err;
-    }
-    if (image.format != FORMAT_CORBEL) {
-        log_error("module %u (vm=%s): a %s cannot be loaded by this version, only images in "
-                  "Corbel's own format",
-                  role->number, role->vm, image_format_name(image.format));
-        return E_UNSUPP;
-    }
-    return guest_image_check(file, module->size);
-}
-
-static int check_modules(const struct boot_info *info, struct module_role *roles)
-{
-    struct why why;
-
-    for (unsigned i = 0; i < info->nmodules; i++) {
-        if (modline_parse(info->modules[i].line, i + 1, &roles[i], &why) != OK) {
-            log_error("%s", why.text);
-            return E_INVAL;
-        }
-    }
-    if (modlines_check(roles, info->nmodules, &why) != OK) {
-        log_error("%s", why.text);
-        return E_INVAL;
-    }
-    for (unsigned i = 0; i < info->nmodules; i++) {
-        int err = check_image(&info->modules[i], &roles[i]);
-        if (err)
-            return err;
-    }
-    return OK;
-}
-
-static bool run_module(struct hypervisor *hv, const struct boot_module *module,
-                       const struct module_role *role)
-{
-    const struct guest_image *record = phys_ptr(HPA(module->start));
-    const struct cell_config config = {
-        .name = role->vm, .console = {console_out, NULL}
-    };
-    gpa_t base = GPA(record->mode == IMAGE_REAL ? LOAD_BASE_REAL : LOAD_BASE);
-    struct cell *cell;
-    bool good = false;
-
-    if (cell_create(hv, &config, &cell) != OK)
-        return false;
-    if (vm_alloc_ram(&cell->vm, GPA(0), align_down(role->mem, PAGE_SIZE), false) == OK)
-        good = run_image(cell, record, module->size, base);
-    cell_destroy(cell);
-    return good;
-}
-
-int tiny_run_modules(struct hypervisor *hv, const struct boot_info *info)
-{
-    static struct module_role roles[BOOT_MODULES_MAX];
-    bool good = true;
-
-    if (check_modules(info, roles) != OK)
-        return STATUS_BAD_BOOT;
-    for (unsigned i = 0; i < info->nmodules; i++)
-        good = run_module(hv, &info->modules[i], &roles[i]) && good;
     return good ? STATUS_OK : STATUS_FAILED;
 }

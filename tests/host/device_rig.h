@@ -19,7 +19,7 @@ struct rig {
     struct clock clock;
     u64 now; // ticks
     struct deadline_queue queue;
-    struct deadline *heap[4];
+    struct deadline *heap[8];
     struct rig_line irq;
     unsigned fired; // deadlines that came due in rig_run_to
 };
@@ -75,6 +75,20 @@ static inline void rig_out(struct rig *rig, u16 port, u8 size, u64 value)
 {
     struct io_access io = {
         .space = IO_PORT, .size = size, .write = true, .addr = port, .value = value};
+    bus_access(&rig->bus, &io);
+}
+
+static inline u64 rig_read(struct rig *rig, u64 addr, u8 size)
+{
+    struct io_access io = {.space = IO_MEM, .size = size, .addr = addr};
+    bus_access(&rig->bus, &io);
+    return io.value;
+}
+
+static inline void rig_write(struct rig *rig, u64 addr, u8 size, u64 value)
+{
+    struct io_access io = {
+        .space = IO_MEM, .size = size, .write = true, .addr = addr, .value = value};
     bus_access(&rig->bus, &io);
 }
 

@@ -162,8 +162,14 @@ static int prepare(const struct guest *guest)
     return err;
 }
 
-static int alloc_memory(struct guest *guest)
+static int alloc_memory(const struct guests *g, struct guest *guest)
 {
+    u64 free = g->hv->guest.free << PAGE_SHIFT;
+    if (guest->role->mem > free) {
+        log_error("vm %s: mem=%lluM is more than the %llu MiB that are free", guest->role->vm,
+                  (unsigned long long)(guest->role->mem >> 20), (unsigned long long)(free >> 20));
+        return E_NOMEM;
+    }
     int err = pc_memory_init(&guest->memory, guest->role->mem);
     for (unsigned i = 0; err == OK && i < guest->memory.nram; i++)
         err = vm_alloc_ram(&guest->cell->vm, guest->memory.ram[i].gpa, guest->memory.ram[i].size,
@@ -173,14 +179,12 @@ static int alloc_memory(struct guest *guest)
 
 static int make(struct guests *g, struct guest *guest)
 {
-    const struct cell_config config = {
-        .name = guest->role->vm, .console = {console_out, NULL}
-    };
+    const struct cell_config config = {.name = guest->role->vm, .console = {.write = console_out}};
 
     int err = cell_create(g->hv, &config, &guest->cell);
     if (err)
         return err;
-    err = alloc_memory(guest);
+    err = alloc_memory(g, guest);
     if (err == OK)
         err = prepare(guest);
     if (err) {

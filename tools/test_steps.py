@@ -225,10 +225,11 @@ def bad_input():
                           "kernel vm=a mem=8M"),)),
         refused("format", "a kernel that cannot be loaded", r"^error: module 1 \(vm=a\): a .* cannot"
                 " be loaded by this version", modules=((b"\x90" * 4096, "kernel vm=a mem=8M"),)),
-        Boot("boot/bad-memory", "too little memory for a VM", status=1, about=5,
+        Boot("boot/bad-memory", "too little memory for a VM", status=2, about=5,
              modules=((lambda build: (build / "g/tiny64.bin").read_bytes(),
                        "kernel vm=a mem=4G"),),
-             expect=(r"^error: vm a: no 4194304 KiB of memory$", r"^corbel: done: status 1$")),
+             expect=(r"^error: vm a: mem=4096M is more than the \d+ MiB that are free$",
+                     r"^corbel: done: status 2$")),
     ]
 
 

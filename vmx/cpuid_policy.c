@@ -22,57 +22,70 @@ struct leaf_row {
 
 #define ALL 0xffffffffu
 
+// What is shown where the host has it.
+#define SHOWN_1_ECX                                                                                \
+    (CPUID_1_ECX_SSE3 | CPUID_1_ECX_PCLMULQDQ | CPUID_1_ECX_SSSE3 | CPUID_1_ECX_FMA |              \
+     CPUID_1_ECX_CX16 | CPUID_1_ECX_PCID | CPUID_1_ECX_SSE4_1 | CPUID_1_ECX_SSE4_2 |               \
+     CPUID_1_ECX_MOVBE | CPUID_1_ECX_POPCNT | CPUID_1_ECX_AES | CPUID_1_ECX_XSAVE |                \
+     CPUID_1_ECX_AVX | CPUID_1_ECX_F16C | CPUID_1_ECX_RDRAND)
+#define SHOWN_1_EDX                                                                                \
+    (CPUID_1_EDX_FPU | CPUID_1_EDX_VME | CPUID_1_EDX_DE | CPUID_1_EDX_PSE | CPUID_1_EDX_TSC |      \
+     CPUID_1_EDX_MSR | CPUID_1_EDX_PAE | CPUID_1_EDX_MCE | CPUID_1_EDX_CX8 | CPUID_1_EDX_APIC |    \
+     CPUID_1_EDX_SEP | CPUID_1_EDX_MTRR | CPUID_1_EDX_PGE | CPUID_1_EDX_MCA | CPUID_1_EDX_CMOV |   \
+     CPUID_1_EDX_PAT | CPUID_1_EDX_PSE36 | CPUID_1_EDX_CLFSH | CPUID_1_EDX_MMX |                   \
+     CPUID_1_EDX_FXSR | CPUID_1_EDX_SSE | CPUID_1_EDX_SSE2 | CPUID_1_EDX_SS)
+
+// Instructions on registers that are in the state of AVX or of AVX-512.
+#define AVX_7_ECX (BIT32(9) /* VAES */ | BIT32(10) /* VPCLMULQDQ */)
+#define AVX512_7_EBX                                                                               \
+    (CPUID_7_EBX_AVX512F | CPUID_7_EBX_AVX512DQ | BIT32(21) /* IFMA */ | BIT32(28) /* CD */ |      \
+     BIT32(30) /* BW */ | BIT32(31) /* VL */)
+#define AVX512_7_ECX                                                                               \
+    (BIT32(1) /* VBMI */ | BIT32(6) /* VBMI2 */ | BIT32(11) /* VNNI */ | BIT32(12) /* BITALG */ |  \
+     BIT32(14) /* VPOPCNTDQ */)
+
+#define SHOWN_7_EBX                                                                                \
+    (CPUID_7_EBX_FSGSBASE | CPUID_7_EBX_BMI1 | CPUID_7_EBX_AVX2 | CPUID_7_EBX_FDP_EXCPTN |         \
+     CPUID_7_EBX_SMEP | CPUID_7_EBX_BMI2 | CPUID_7_EBX_ERMS | CPUID_7_EBX_INVPCID |                \
+     CPUID_7_EBX_FPU_CS_DS | CPUID_7_EBX_RDSEED | CPUID_7_EBX_ADX | CPUID_7_EBX_SMAP |             \
+     CPUID_7_EBX_CLFLUSHOPT | CPUID_7_EBX_CLWB | CPUID_7_EBX_SHA | AVX512_7_EBX)
+#define SHOWN_7_ECX                                                                                \
+    (CPUID_7_ECX_UMIP | BIT32(8) /* GFNI */ | CPUID_7_ECX_RDPID | AVX_7_ECX | AVX512_7_ECX)
+#define SHOWN_7_EDX                                                                                \
+    (BIT32(4) /* FSRM */ | CPUID_7_EDX_MD_CLEAR | CPUID_7_EDX_IBRS | CPUID_7_EDX_STIBP |           \
+     CPUID_7_EDX_L1D_FLUSH | CPUID_7_EDX_ARCH_CAP | CPUID_7_EDX_SSBD)
+
+#define SHOWN_80000001_ECX                                                                         \
+    (CPUID_80000001_ECX_LAHF | CPUID_80000001_ECX_LZCNT | CPUID_80000001_ECX_PREFETCHW)
+#define SHOWN_80000001_EDX                                                                         \
+    (CPUID_80000001_EDX_SYSCALL | CPUID_80000001_EDX_NX | CPUID_80000001_EDX_PAGE1GB |             \
+     CPUID_80000001_EDX_RDTSCP | CPUID_80000001_EDX_LM)
+
+// Those of LEAF_ZERO that say something are filled in by fill_own().
 static const struct leaf_row rows[] = {
-    {0x00,       LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                       },
-    {0x01,
-     LEAF_MASK,             0,
-     {ALL, 0x0000ff00u,
-      CPUID_1_ECX_SSE3 | CPUID_1_ECX_PCLMULQDQ | CPUID_1_ECX_SSSE3 | CPUID_1_ECX_FMA |
-          CPUID_1_ECX_CX16 | CPUID_1_ECX_PCID | CPUID_1_ECX_SSE4_1 | CPUID_1_ECX_SSE4_2 |
-          CPUID_1_ECX_MOVBE | CPUID_1_ECX_POPCNT | CPUID_1_ECX_AES | CPUID_1_ECX_XSAVE |
-          CPUID_1_ECX_AVX | CPUID_1_ECX_F16C | CPUID_1_ECX_RDRAND,
-      CPUID_1_EDX_FPU | CPUID_1_EDX_VME | CPUID_1_EDX_DE | CPUID_1_EDX_PSE | CPUID_1_EDX_TSC |
-          CPUID_1_EDX_MSR | CPUID_1_EDX_PAE | CPUID_1_EDX_MCE | CPUID_1_EDX_CX8 | CPUID_1_EDX_APIC |
-          CPUID_1_EDX_SEP | CPUID_1_EDX_MTRR | CPUID_1_EDX_PGE | CPUID_1_EDX_MCA |
-          CPUID_1_EDX_CMOV | CPUID_1_EDX_PAT | CPUID_1_EDX_PSE36 | CPUID_1_EDX_CLFSH |
-          CPUID_1_EDX_MMX | CPUID_1_EDX_FXSR | CPUID_1_EDX_SSE | CPUID_1_EDX_SSE2 |
-          CPUID_1_EDX_SS}                                                 },
-    {0x02,       LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                       },
-    {0x04,       LEAF_SUBS, 3, {0x000003ffu, ALL, ALL, ALL}               },
-    {0x05,       LEAF_ZERO, 0, {0, 0, 0, 0}                               },
-    {0x06,       LEAF_MASK, 0, {BIT32(2), 0, 0, 0}                        }, // ARAT only: no MPERF, no digital sensor
-    {0x07,
-     LEAF_SUBS,             0,
-     {0,
-      CPUID_7_EBX_FSGSBASE | CPUID_7_EBX_TSC_ADJUST | CPUID_7_EBX_BMI1 | CPUID_7_EBX_AVX2 |
-          CPUID_7_EBX_FDP_EXCPTN | CPUID_7_EBX_SMEP | CPUID_7_EBX_BMI2 | CPUID_7_EBX_ERMS |
-          CPUID_7_EBX_INVPCID | CPUID_7_EBX_FPU_CS_DS | CPUID_7_EBX_AVX512F | CPUID_7_EBX_AVX512DQ |
-          CPUID_7_EBX_RDSEED | CPUID_7_EBX_ADX | CPUID_7_EBX_SMAP | CPUID_7_EBX_CLFLUSHOPT |
-          CPUID_7_EBX_CLWB | CPUID_7_EBX_SHA | BIT32(21) /* IFMA */ | BIT32(28) /* AVX512CD */ |
-          BIT32(30) /* AVX512BW */ | BIT32(31) /* AVX512VL */,
-      CPUID_7_ECX_UMIP | CPUID_7_ECX_RDPID | BIT32(1) /* VBMI */ | BIT32(8) /* GFNI */ |
-          BIT32(9) /* VAES */ | BIT32(10) /* VPCLMULQDQ */,
-      CPUID_7_EDX_MD_CLEAR}                                               },
-    {0x09,       LEAF_ZERO, 0, {0, 0, 0, 0}                               },
-    {0x0a,       LEAF_ZERO, 0, {0, 0, 0, 0}                               },
-    {0x0b,       LEAF_SUBS, 1, {0, 0, 0, 0}                               }, // filled in: one thread of one core
-    {0x0d,       LEAF_SUBS, 9, {ALL, ALL, ALL, ALL}                       },
-    {0x15,       LEAF_ZERO, 0, {0, 0, 0, 0}                               }, // filled in: the measured frequency
-    {0x16,       LEAF_ZERO, 0, {0, 0, 0, 0}                               },
-    {0x40000000, LEAF_ZERO, 0, {0, 0, 0, 0}                               },
-    {0x40000010, LEAF_ZERO, 0, {0, 0, 0, 0}                               },
-    {0x80000000, LEAF_MASK, 0, {ALL, 0, 0, 0}                             },
-    {0x80000001,
-     LEAF_MASK,             0,
-     {0, 0, CPUID_80000001_ECX_LAHF | CPUID_80000001_ECX_LZCNT | CPUID_80000001_ECX_PREFETCHW,
-      CPUID_80000001_EDX_SYSCALL | CPUID_80000001_EDX_NX | CPUID_80000001_EDX_PAGE1GB |
-          CPUID_80000001_EDX_RDTSCP | CPUID_80000001_EDX_LM}              },
-    {0x80000002, LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                       },
-    {0x80000003, LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                       },
-    {0x80000004, LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                       },
-    {0x80000006, LEAF_MASK, 0, {0, 0, ALL, 0}                             },
-    {0x80000007, LEAF_MASK, 0, {0, 0, 0, CPUID_80000007_EDX_INVARIANT_TSC}},
-    {0x80000008, LEAF_MASK, 0, {0xffffu, 0, 0, 0}                         },
+    {0x00,       LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                          },
+    {0x01,       LEAF_MASK, 0, {ALL, 0x0000ff00u, SHOWN_1_ECX, SHOWN_1_EDX}  },
+    {0x02,       LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                          },
+    {0x04,       LEAF_SUBS, 3, {0x000003ffu, ALL, ALL, ALL}                  },
+    {0x05,       LEAF_ZERO, 0, {0, 0, 0, 0}                                  },
+    {0x06,       LEAF_ZERO, 0, {0, 0, 0, 0}                                  },
+    {0x07,       LEAF_SUBS, 0, {0, SHOWN_7_EBX, SHOWN_7_ECX, SHOWN_7_EDX}    },
+    {0x09,       LEAF_ZERO, 0, {0, 0, 0, 0}                                  },
+    {0x0a,       LEAF_ZERO, 0, {0, 0, 0, 0}                                  },
+    {0x0b,       LEAF_SUBS, 1, {0, 0, 0, 0}                                  },
+    {0x0d,       LEAF_SUBS, 9, {ALL, ALL, ALL, ALL}                          },
+    {0x15,       LEAF_ZERO, 0, {0, 0, 0, 0}                                  },
+    {0x16,       LEAF_ZERO, 0, {0, 0, 0, 0}                                  },
+    {0x40000000, LEAF_ZERO, 0, {0, 0, 0, 0}                                  },
+    {0x40000010, LEAF_ZERO, 0, {0, 0, 0, 0}                                  },
+    {0x80000000, LEAF_MASK, 0, {ALL, 0, 0, 0}                                },
+    {0x80000001, LEAF_MASK, 0, {0, 0, SHOWN_80000001_ECX, SHOWN_80000001_EDX}},
+    {0x80000002, LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                          },
+    {0x80000003, LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                          },
+    {0x80000004, LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                          },
+    {0x80000006, LEAF_MASK, 0, {0, 0, ALL, 0}                                },
+    {0x80000007, LEAF_MASK, 0, {0, 0, 0, CPUID_80000007_EDX_INVARIANT_TSC}   },
+    {0x80000008, LEAF_MASK, 0, {0xffffu, 0, 0, 0}                            },
 };
 
 static void clear_unless(u32 *reg, bool keep, u32 bits)
@@ -98,13 +111,12 @@ static void tie_features(struct cpuid_entry *e, const struct cpuid_config *c)
         clear_unless(&r->ecx, avx, CPUID_1_ECX_AVX | CPUID_1_ECX_FMA | CPUID_1_ECX_F16C);
         break;
     case 0x07:
+        r->ebx |= CPUID_7_EBX_TSC_ADJUST; // emulated
         clear_unless(&r->ebx, c->invpcid, CPUID_7_EBX_INVPCID);
         clear_unless(&r->ebx, avx, CPUID_7_EBX_AVX2);
-        clear_unless(&r->ebx, avx512,
-                     CPUID_7_EBX_AVX512F | CPUID_7_EBX_AVX512DQ | BIT32(21) | BIT32(28) |
-                         BIT32(30) | BIT32(31));
-        clear_unless(&r->ecx, avx512, BIT32(1));
-        clear_unless(&r->ecx, avx, BIT32(9) | BIT32(10));
+        clear_unless(&r->ebx, avx512, AVX512_7_EBX);
+        clear_unless(&r->ecx, avx, AVX_7_ECX);
+        clear_unless(&r->ecx, avx512, AVX512_7_ECX);
         clear_unless(&r->ecx, c->rdtscp, CPUID_7_ECX_RDPID);
         break;
     case 0x80000001:
@@ -155,6 +167,10 @@ static void fill_clocks(struct cpuid_regs *r, u64 tsc_hz, u64 crystal_hz)
 static void fill_own(struct cpuid_entry *e, const struct cpuid_config *c)
 {
     switch (e->leaf) {
+    case 0x06:
+        // The emulated timer runs whatever the CPU does. No MPERF and APERF, no thermal sensor.
+        e->regs.eax = CPUID_6_EAX_ARAT;
+        break;
     case 0x0b:
         // Thread, then core; one of each, so that no bit of the APIC ID tells them apart.
         e->regs = (struct cpuid_regs){0, 1, (e->subleaf + 1) << 8 | e->subleaf, c->apic_id};

@@ -12,7 +12,7 @@
 #include "vmx/vmcs_access.h"
 
 struct msr_row {
-    u32 first, last;
+    u32 first, count;
     msr_read_fn read;   // NULL: #GP
     msr_write_fn write; // NULL: #GP
 };
@@ -248,35 +248,33 @@ static int write_zero_only(struct vcpu *v, u32 msr, u64 value)
     return value ? E_FAULT : OK;
 }
 
-#define ONE(msr) (msr), (msr)
-
 // Sorted by number.
 static const struct msr_row rows[] = {
-    {ONE(IA32_TIME_STAMP_COUNTER), read_tsc, write_tsc},
-    {ONE(IA32_PLATFORM_ID), read_zero, NULL},
-    {ONE(IA32_APIC_BASE), read_apic_base, write_apic_base},
-    {ONE(IA32_FEATURE_CONTROL), read_feature_control, NULL},
-    {ONE(IA32_TSC_ADJUST), read_tsc_adjust, write_tsc_adjust},
-    {ONE(IA32_SPEC_CTRL), msr_read_spec_ctrl, msr_write_spec_ctrl},
-    {ONE(IA32_BIOS_UPDT_TRIG), NULL, write_ignored},
-    {ONE(IA32_BIOS_SIGN_ID), read_microcode, write_ignored},
-    {ONE(MSR_PLATFORM_INFO), read_platform_info, NULL},
-    {ONE(IA32_MTRRCAP), read_mtrr, NULL},
-    {ONE(IA32_ARCH_CAPABILITIES), msr_read_arch_capabilities, NULL},
-    {ONE(IA32_MCG_CAP), read_zero, NULL},
-    {ONE(IA32_MCG_STATUS), read_zero, write_zero_only},
-    {ONE(IA32_MISC_ENABLE), read_misc_enable, write_misc_enable},
-    {ONE(IA32_DEBUGCTL), read_debugctl, write_debugctl},
-    {IA32_MTRR_PHYSBASE0, IA32_MTRR_PHYSMASK0 + 2 * (GUEST_MTRR_VARIABLE - 1), read_mtrr, write_mtrr},
-    {ONE(IA32_MTRR_FIX64K_00000), read_mtrr, write_mtrr},
-    {IA32_MTRR_FIX16K_80000, IA32_MTRR_FIX16K_A0000, read_mtrr, write_mtrr},
-    {IA32_MTRR_FIX4K_C0000, IA32_MTRR_FIX4K_C0000 + 7, read_mtrr, write_mtrr},
-    {ONE(IA32_PAT), read_pat, write_pat},
-    {ONE(IA32_MTRR_DEF_TYPE), read_mtrr, write_mtrr},
-    {ONE(IA32_TSC_DEADLINE), read_deadline, write_deadline},
-    {IA32_X2APIC_FIRST, IA32_X2APIC_LAST, read_x2apic, write_x2apic},
-    {ONE(IA32_XSS), read_zero, write_zero_only},
-    {ONE(IA32_EFER), read_efer, write_efer},
+    {IA32_TIME_STAMP_COUNTER, 1,                       read_tsc,                   write_tsc          },
+    {IA32_PLATFORM_ID,        1,                       read_zero,                  NULL               },
+    {IA32_APIC_BASE,          1,                       read_apic_base,             write_apic_base    },
+    {IA32_FEATURE_CONTROL,    1,                       read_feature_control,       NULL               },
+    {IA32_TSC_ADJUST,         1,                       read_tsc_adjust,            write_tsc_adjust   },
+    {IA32_SPEC_CTRL,          1,                       msr_read_spec_ctrl,         msr_write_spec_ctrl},
+    {IA32_BIOS_UPDT_TRIG,     1,                       NULL,                       write_ignored      },
+    {IA32_BIOS_SIGN_ID,       1,                       read_microcode,             write_ignored      },
+    {MSR_PLATFORM_INFO,       1,                       read_platform_info,         NULL               },
+    {IA32_MTRRCAP,            1,                       read_mtrr,                  NULL               },
+    {IA32_ARCH_CAPABILITIES,  1,                       msr_read_arch_capabilities, NULL               },
+    {IA32_MCG_CAP,            1,                       read_zero,                  NULL               },
+    {IA32_MCG_STATUS,         1,                       read_zero,                  write_zero_only    },
+    {IA32_MISC_ENABLE,        1,                       read_misc_enable,           write_misc_enable  },
+    {IA32_DEBUGCTL,           1,                       read_debugctl,              write_debugctl     },
+    {IA32_MTRR_PHYSBASE0,     2 * GUEST_MTRR_VARIABLE, read_mtrr,                  write_mtrr         },
+    {IA32_MTRR_FIX64K_00000,  1,                       read_mtrr,                  write_mtrr         },
+    {IA32_MTRR_FIX16K_80000,  2,                       read_mtrr,                  write_mtrr         },
+    {IA32_MTRR_FIX4K_C0000,   8,                       read_mtrr,                  write_mtrr         },
+    {IA32_PAT,                1,                       read_pat,                   write_pat          },
+    {IA32_MTRR_DEF_TYPE,      1,                       read_mtrr,                  write_mtrr         },
+    {IA32_TSC_DEADLINE,       1,                       read_deadline,              write_deadline     },
+    {IA32_X2APIC_FIRST,       0x100,                   read_x2apic,                write_x2apic       },
+    {IA32_XSS,                1,                       read_zero,                  write_zero_only    },
+    {IA32_EFER,               1,                       read_efer,                  write_efer         },
 };
 
 static const struct msr_row *find_row(u32 msr)
@@ -284,10 +282,10 @@ static const struct msr_row *find_row(u32 msr)
     unsigned low = 0, high = ARRAY_SIZE(rows);
     while (low < high) {
         unsigned mid = (low + high) / 2;
-        if (msr > rows[mid].last)
-            low = mid + 1;
-        else if (msr < rows[mid].first)
+        if (msr < rows[mid].first)
             high = mid;
+        else if (msr - rows[mid].first >= rows[mid].count)
+            low = mid + 1;
         else
             return &rows[mid];
     }

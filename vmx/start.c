@@ -173,12 +173,7 @@ int vcpu_start(struct vcpu *vcpu, const struct guest_start *start)
     vcpu->nmi_blocked = false;
     vcpu->halted = false;
     vcpu->held = -1;
-    vcpu->misc_enable = BIT(0); // fast strings
-    vcpu->mtrr_def_type = MTRR_DEF_E | MEM_WB;
-    vcpu->tsc_adjust = 0;
-    vcpu->tsc_offset = 0;
-    vmcs_write(VMCS_TSC_OFFSET, 0);
-    vcpu->vm->lapic.tsc_offset = 0;
+    vcpu_reset_msrs(vcpu);
     vcpu_put(vcpu);
     vcpu_reset_fpu(vcpu);
     vcpu->cr2 = 0;

@@ -164,6 +164,23 @@ static void build_cpuid(struct vcpu *v)
     cpuid_build(&v->cpuid, &config);
 }
 
+// Registers of the host that tell a guest of its CPU; missing ones read as 0.
+static void read_host_msrs(struct vcpu *v)
+{
+    struct cpuid_regs seven = cpu_features.max_leaf >= 7 ? cpuid(7, 0) : (struct cpuid_regs){0};
+
+    if (seven.edx & (CPUID_7_EDX_IBRS | CPUID_7_EDX_STIBP | CPUID_7_EDX_SSBD))
+        v->host_spec_ctrl = rdmsr(IA32_SPEC_CTRL);
+    if (seven.edx & CPUID_7_EDX_ARCH_CAP)
+        v->host_arch_capabilities = rdmsr(IA32_ARCH_CAPABILITIES);
+    v->has_ibpb = seven.edx & CPUID_7_EDX_IBRS;
+    // Written first and followed by CPUID: SDM volume 3, "Determining the Signature".
+    if (wrmsr_safe(IA32_BIOS_SIGN_ID, 0)) {
+        cpuid(1, 0);
+        (void)rdmsr_safe(IA32_BIOS_SIGN_ID, &v->host_microcode);
+    }
+}
+
 int vcpu_init(struct vcpu *vcpu, struct vm *vm, const struct vmx_caps *caps,
               struct frame_pool *frames)
 {
@@ -185,8 +202,8 @@ int vcpu_init(struct vcpu *vcpu, struct vm *vm, const struct vmx_caps *caps,
         return err;
     }
     build_cpuid(vcpu);
+    read_host_msrs(vcpu);
     vcpu_reset_fpu(vcpu);
-    msr_bitmap_init(vcpu);
     // VMCLEAR makes a region a VMCS with launch state clear: SDM volume 3, "Initializing a VMCS".
     CHECK(vmclear(vcpu->vmcs.raw) == VMX_SUCCEED);
     CHECK(vmptrld(vcpu->vmcs.raw) == VMX_SUCCEED);
@@ -238,6 +255,9 @@ void vcpu_load(struct vcpu *vcpu)
 {
     CHECK(!vcpu->loaded);
     CHECK(vmptrld(vcpu->vmcs.raw) == VMX_SUCCEED);
+    // What another guest has taught the branch predictors must not steer this one.
+    if (vcpu->has_ibpb)
+        wrmsr(IA32_PRED_CMD, PRED_CMD_IBPB);
     for (unsigned i = 0; i < SWITCHED_COUNT; i++)
         if (switches(vcpu, i))
             wrmsr(switched_msrs[i], vcpu->switched[i]);
@@ -384,6 +404,19 @@ static void entry_failed(struct vcpu *v, int result)
     vcpu_report(v, NULL);
 }
 
+// Into the guest and back with its IA32_SPEC_CTRL, of which the CPU has one for both sides. Only
+// for a guest that uses it: see msr_write_spec_ctrl().
+static int enter_with_spec_ctrl(struct vcpu *v)
+{
+    if (v->spec.ctrl != v->host_spec_ctrl)
+        wrmsr(IA32_SPEC_CTRL, v->spec.ctrl);
+    int result = vmx_enter(v);
+    v->spec.ctrl = rdmsr(IA32_SPEC_CTRL);
+    if (v->spec.ctrl != v->host_spec_ctrl)
+        wrmsr(IA32_SPEC_CTRL, v->host_spec_ctrl);
+    return result;
+}
+
 static enum vcpu_pause run_loop(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
@@ -408,7 +441,8 @@ static enum vcpu_pause run_loop(struct vcpu *vcpu)
         if (unlikely(vcpu->halted))
             return VCPU_IDLE;
         arm_deadline(vcpu, now);
-        int result = vmx_enter(vcpu);
+        int result =
+            unlikely(vcpu->spec.ctrl_passed) ? enter_with_spec_ctrl(vcpu) : vmx_enter(vcpu);
         if (unlikely(result)) {
             entry_failed(vcpu, result);
             return VCPU_ENDED;

@@ -10,8 +10,13 @@
 // if an event wakes it. Clears VM_ATTENTION_EVENT.
 void vcpu_inject(struct vcpu *vcpu);
 
-// Which MSRs the guest reads and writes without an exit: SDM volume 3, "MSR-Bitmap Address".
+// Which MSRs the guest reads and writes without an exit from the start: SDM volume 3, "MSR-Bitmap
+// Address".
 void msr_bitmap_init(struct vcpu *vcpu);
+
+// The guest's MSRs as a PC's firmware leaves them, but for those that are switched; the vCPU is
+// loaded.
+void vcpu_reset_msrs(struct vcpu *vcpu);
 
 // x87, SSE and extended state as after reset.
 void vcpu_reset_fpu(struct vcpu *vcpu);

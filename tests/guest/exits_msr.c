@@ -37,16 +37,11 @@ GUEST_TEST(msr, those_that_do_not_exist_fault)
 GUEST_TEST(msr, those_of_hidden_features_fault)
 {
     static const u32 list[] = {
-        IA32_SPEC_CTRL,
-        IA32_PRED_CMD,
-        IA32_ARCH_CAPABILITIES,
-        IA32_FLUSH_CMD,
-        IA32_MPERF,
-        IA32_APERF,
+        IA32_MPERF, IA32_APERF,
+        0xcf,  // split-lock detection
+        0x122, // TSX_CTRL
+        0x140, // MISC_FEATURES_ENABLES
         0x400, // bank 0 of machine checks: IA32_MCG_CAP says there is none
-        IA32_MTRR_PHYSBASE0,
-        IA32_MTRR_PHYSMASK0,
-        IA32_MTRR_FIX64K_00000,
         0x560, // processor trace
         0x6a0, // CET
         0xd90, // MPX
@@ -55,10 +50,32 @@ GUEST_TEST(msr, those_of_hidden_features_fault)
         is_gp_both_ways(list[i]);
 }
 
+// What a host without the CPUID bit does not have, no guest has.
+GUEST_TEST(msr, speculation_control_goes_with_its_cpuid_bits)
+{
+    u32 edx = cpuid(7, 0).edx;
+    u64 legal = (edx & CPUID_7_EDX_IBRS ? SPEC_CTRL_IBRS : 0) |
+                (edx & CPUID_7_EDX_STIBP ? SPEC_CTRL_STIBP : 0) |
+                (edx & CPUID_7_EDX_SSBD ? SPEC_CTRL_SSBD : 0);
+    u64 value = 0;
+    G_EXPECT_EQ(try_rdmsr(IA32_SPEC_CTRL, &value), legal ? NO_FAULT : VEC_GP);
+    G_EXPECT_EQ(value, 0);
+    G_EXPECT_EQ(try_wrmsr(IA32_SPEC_CTRL, 0), legal ? NO_FAULT : VEC_GP);
+    G_EXPECT_EQ(try_wrmsr(IA32_SPEC_CTRL, BIT(63)), VEC_GP);
+    G_EXPECT_EQ(try_wrmsr(IA32_PRED_CMD, 1), edx & CPUID_7_EDX_IBRS ? NO_FAULT : VEC_GP);
+    G_EXPECT_EQ(try_rdmsr(IA32_PRED_CMD, NULL), VEC_GP);
+    G_EXPECT_EQ(try_wrmsr(IA32_FLUSH_CMD, 1), edx & CPUID_7_EDX_L1D_FLUSH ? NO_FAULT : VEC_GP);
+    G_EXPECT_EQ(try_rdmsr(IA32_FLUSH_CMD, NULL), VEC_GP);
+    G_EXPECT_EQ(try_rdmsr(IA32_ARCH_CAPABILITIES, &value),
+                edx & CPUID_7_EDX_ARCH_CAP ? NO_FAULT : VEC_GP);
+    G_EXPECT_EQ(value & ARCH_CAP_TSX_CTRL, 0);
+    G_EXPECT_EQ(try_wrmsr(IA32_ARCH_CAPABILITIES, 0), VEC_GP);
+}
+
 GUEST_TEST(msr, read_only_ones_refuse_a_write)
 {
     static const u32 list[] = {IA32_PLATFORM_ID, IA32_FEATURE_CONTROL, MSR_PLATFORM_INFO,
-                               IA32_MTRRCAP};
+                               IA32_MTRRCAP, IA32_MCG_CAP};
     for (unsigned i = 0; i < ARRAY_SIZE(list); i++) {
         u64 value;
         G_EXPECT_EQ(try_rdmsr(list[i], &value), NO_FAULT);
@@ -194,27 +211,69 @@ GUEST_TEST(msr, pat_takes_memory_types_only)
 GUEST_TEST(msr, misc_enable_cannot_hide_leaves_or_nx)
 {
     u64 value = rdmsr(IA32_MISC_ENABLE);
-    G_EXPECT_EQ(value & (BIT(22) | MISC_ENABLE_XD_DISABLE), 0);
-    G_EXPECT_EQ(try_wrmsr(IA32_MISC_ENABLE, value | BIT(22)), VEC_GP);
+    G_EXPECT_EQ(value, MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_NO_BTS | MISC_ENABLE_NO_PEBS);
+    G_EXPECT_EQ(try_wrmsr(IA32_MISC_ENABLE, value | MISC_ENABLE_LIMIT_CPUID), VEC_GP);
     G_EXPECT_EQ(try_wrmsr(IA32_MISC_ENABLE, value | MISC_ENABLE_XD_DISABLE), VEC_GP);
     G_EXPECT_EQ(rdmsr(IA32_MISC_ENABLE), value);
-    wrmsr(IA32_MISC_ENABLE, value ^ 1);
-    G_EXPECT_EQ(rdmsr(IA32_MISC_ENABLE), value ^ 1);
+    wrmsr(IA32_MISC_ENABLE, 0);
+    G_EXPECT_EQ(rdmsr(IA32_MISC_ENABLE), value & ~MISC_ENABLE_FAST_STRINGS);
 }
 
-GUEST_TEST(msr, mtrrs_have_a_default_type_alone)
+// ---- MTRRs -------------------------------------------------------------------------------------
+
+// The type of a page that no fixed range covers: SDM volume 3, "MTRR Precedences", where at most
+// one range holds it.
+static u64 type_of(u64 address)
 {
-    G_EXPECT_EQ(rdmsr(IA32_MTRRCAP) & (MTRRCAP_VCNT | MTRRCAP_FIX), 0);
-    G_EXPECT_EQ(rdmsr(IA32_MTRR_DEF_TYPE), MTRR_DEF_E | MEM_WB);
+    for (u32 i = 0; i < 8; i++) {
+        u64 mask = rdmsr(IA32_MTRR_PHYSMASK0 + 2 * i), base = rdmsr(IA32_MTRR_PHYSBASE0 + 2 * i);
+        if ((mask & MTRR_MASK_V) && !((address ^ base) & mask & PTE_ADDR))
+            return base & MTRR_DEF_TYPE;
+    }
+    return rdmsr(IA32_MTRR_DEF_TYPE) & MTRR_DEF_TYPE;
+}
+
+GUEST_TEST(msr, mtrrs_tell_ram_from_devices)
+{
+    G_EXPECT_EQ(rdmsr(IA32_MTRRCAP), 8 | MTRRCAP_FIX | MTRRCAP_WC);
+    G_EXPECT_EQ(rdmsr(IA32_MTRR_DEF_TYPE), MTRR_DEF_E | MTRR_DEF_FE | MEM_WB);
+    G_EXPECT_EQ(rdmsr(IA32_MTRR_FIX64K_00000), 0x0606060606060606);
+    G_EXPECT_EQ(rdmsr(IA32_MTRR_FIX16K_80000), 0x0606060606060606);
+    G_EXPECT_EQ(rdmsr(IA32_MTRR_FIX16K_A0000), 0);
+    G_EXPECT_EQ(rdmsr(IA32_MTRR_FIX4K_C0000 + 7), 0x0606060606060606);
+    G_EXPECT_EQ(type_of(0x100000), MEM_WB);
+    G_EXPECT_EQ(type_of(0xbffff000), MEM_WB);
+    G_EXPECT_EQ(type_of(0xc0000000), MEM_UC);
+    G_EXPECT_EQ(type_of(APIC_DEFAULT_BASE), MEM_UC);
+    G_EXPECT_EQ(type_of(0x100000000), MEM_WB);
+}
+
+GUEST_TEST(msr, mtrrs_take_memory_types_only)
+{
     for (u64 type = 0; type < 16; type++) {
-        bool legal = type <= MEM_WB && type != 2 && type != 3;
-        G_EXPECT_EQ(try_wrmsr(IA32_MTRR_DEF_TYPE, MTRR_DEF_E | type), legal ? NO_FAULT : VEC_GP);
+        int want = type <= MEM_WB && type != 2 && type != 3 ? NO_FAULT : VEC_GP;
+        G_EXPECT_EQ(try_wrmsr(IA32_MTRR_DEF_TYPE, MTRR_DEF_E | type), want);
+        G_EXPECT_EQ(try_wrmsr(IA32_MTRR_PHYSBASE0 + 14, type), want);
+        G_EXPECT_EQ(try_wrmsr(IA32_MTRR_FIX4K_C0000, type << 56), want);
     }
     G_EXPECT_EQ(rdmsr(IA32_MTRR_DEF_TYPE), MTRR_DEF_E | MEM_WB);
-    G_EXPECT_EQ(try_wrmsr(IA32_MTRR_DEF_TYPE, MTRR_DEF_FE | MEM_WB), VEC_GP); // no fixed ranges
+    G_EXPECT_EQ(rdmsr(IA32_MTRR_PHYSBASE0 + 14), MEM_WB);
+    G_EXPECT_EQ(rdmsr(IA32_MTRR_FIX4K_C0000), (u64)MEM_WB << 56);
+}
+
+GUEST_TEST(msr, mtrrs_keep_reserved_bits_clear)
+{
+    u64 width = BIT(cpuid(0x80000008, 0).eax & 0xff);
     G_EXPECT_EQ(try_wrmsr(IA32_MTRR_DEF_TYPE, BIT(12)), VEC_GP);
-    wrmsr(IA32_MTRR_DEF_TYPE, 0);
-    G_EXPECT_EQ(rdmsr(IA32_MTRR_DEF_TYPE), 0);
+    G_EXPECT_EQ(try_wrmsr(IA32_MTRR_PHYSBASE0, BIT(11)), VEC_GP);
+    G_EXPECT_EQ(try_wrmsr(IA32_MTRR_PHYSBASE0, width), VEC_GP);
+    G_EXPECT_EQ(try_wrmsr(IA32_MTRR_PHYSMASK0, BIT(10)), VEC_GP);
+    G_EXPECT_EQ(try_wrmsr(IA32_MTRR_PHYSMASK0, width), VEC_GP);
+    wrmsr(IA32_MTRR_PHYSBASE0, (width - 1) & PTE_ADDR);
+    wrmsr(IA32_MTRR_PHYSMASK0, MTRR_MASK_V | ((width - 1) & PTE_ADDR));
+    G_EXPECT_EQ(rdmsr(IA32_MTRR_PHYSBASE0), (width - 1) & PTE_ADDR);
+    G_EXPECT_EQ(rdmsr(IA32_MTRR_PHYSMASK0), MTRR_MASK_V | ((width - 1) & PTE_ADDR));
+    is_gp_both_ways(IA32_MTRR_PHYSBASE0 + 16); // there are eight pairs
 }
 
 GUEST_TEST(msr, debugctl_offers_btf_alone)
@@ -232,6 +291,7 @@ GUEST_TEST(msr, debugctl_offers_btf_alone)
 GUEST_TEST(msr, machine_check_has_no_banks)
 {
     G_EXPECT_EQ(rdmsr(IA32_MCG_CAP), 0);
+    G_EXPECT_EQ(try_wrmsr(IA32_MCG_CAP, 0), VEC_GP);
     G_EXPECT_EQ(rdmsr(IA32_MCG_STATUS), 0);
     G_EXPECT_EQ(try_wrmsr(IA32_MCG_STATUS, 0), NO_FAULT);
     G_EXPECT_EQ(try_wrmsr(IA32_MCG_STATUS, 1), VEC_GP);
@@ -241,7 +301,7 @@ GUEST_TEST(msr, microcode_and_platform_can_be_asked_for)
 {
     G_EXPECT_EQ(rdmsr(IA32_PLATFORM_ID), 0);
     wrmsr(IA32_BIOS_SIGN_ID, 0);
-    G_EXPECT_EQ(rdmsr(IA32_BIOS_SIGN_ID), 0);
+    G_EXPECT_EQ((u32)rdmsr(IA32_BIOS_SIGN_ID), 0); // the revision, if any, is above
     G_EXPECT_EQ(rdmsr(MSR_PLATFORM_INFO) >> 8 & 0xff, rt_div(rt_info->tsc_hz, 100000000));
 }
 

@@ -123,9 +123,9 @@ static void hidden_features_stay_hidden(void **state)
         {7,          'b', CPUID_7_EBX_HLE | CPUID_7_EBX_RTM                         },
         {7,          'c', CPUID_7_ECX_CET_SS | CPUID_7_ECX_LA57 | CPUID_7_ECX_PKS   },
         {7,          'c', CPUID_7_ECX_WAITPKG | CPUID_7_ECX_PKU | CPUID_7_ECX_OSPKE },
-        {7,          'd', CPUID_7_EDX_CET_IBT | CPUID_7_EDX_ARCH_CAP                },
+        {7,          'd', CPUID_7_EDX_CET_IBT | BIT32(30)                           }, // IA32_CORE_CAPABILITIES
         {7,          'd', BIT32(22) | BIT32(24) | BIT32(25)                         }, // AMX
-        {7,          'd', CPUID_7_EDX_IBRS | CPUID_7_EDX_STIBP | CPUID_7_EDX_SSBD   },
+        {7,          'd', BIT32(11) | BIT32(13)                                     }, // TSX
         {0x80000001, 'd', ~(u32)(BIT(11) | BIT(20) | BIT(26) | BIT(27) | BIT(29))   },
         {0x80000007, 'd', ~CPUID_80000007_EDX_INVARIANT_TSC                         },
     };
@@ -155,7 +155,8 @@ static void nothing_is_invented(void **state)
     build(&full);
     struct cpuid_regs r = ask(1, 0);
     check(r, 0, 1 << 16, CPUID_1_ECX_HYPERVISOR | CPUID_1_ECX_X2APIC | CPUID_1_ECX_TSC_DEADLINE, 0);
-    check_zero(7, 0);
+    check(ask(6, 0), CPUID_6_EAX_ARAT, 0, 0, 0);
+    check(ask(7, 0), 0, CPUID_7_EBX_TSC_ADJUST, 0, 0);
     check_zero(0x80000001, 0);
     check_zero(0x80000007, 0);
 }
@@ -200,6 +201,7 @@ static void vector_features_go_with_their_state(void **state)
     const u32 avx_1c = CPUID_1_ECX_AVX | CPUID_1_ECX_FMA | CPUID_1_ECX_F16C;
     const u32 wide_7b =
         CPUID_7_EBX_AVX512F | CPUID_7_EBX_AVX512DQ | BIT32(21) | BIT32(28) | BIT32(30) | BIT32(31);
+    const u32 wide_7c = BIT32(1) | BIT32(6) | BIT32(11) | BIT32(12) | BIT32(14);
     static const struct {
         u64 xcr0;
         bool xsave, avx, avx512;
@@ -220,7 +222,7 @@ static void vector_features_go_with_their_state(void **state)
         assert_int_equal(!!(seven.ebx & CPUID_7_EBX_AVX2), rows[i].avx);
         assert_int_equal(seven.ecx & (BIT32(9) | BIT32(10)), rows[i].avx ? 0x600 : 0);
         assert_int_equal(seven.ebx & wide_7b, rows[i].avx512 ? wide_7b : 0);
-        assert_int_equal(!!(seven.ecx & BIT32(1)), rows[i].avx512);
+        assert_int_equal(seven.ecx & wide_7c, rows[i].avx512 ? wide_7c : 0);
     }
 }
 

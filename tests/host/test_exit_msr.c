@@ -70,15 +70,17 @@ static const struct {
     {IA32_FEATURE_CONTROL,    R,     1                  }, // locked, no VMX
     {IA32_TSC_ADJUST,         R | W, 0                  },
     {IA32_BIOS_UPDT_TRIG,     W,     0                  },
-    {IA32_BIOS_SIGN_ID,       R | W, 0                  },
+    {IA32_SPEC_CTRL,          R | W, 0                  },
+    {IA32_BIOS_SIGN_ID,       R | W, RIG_MICROCODE      }, // whatever is written
     {MSR_PLATFORM_INFO,       R,     20 << 8            }, // 2 GHz in units of 100 MHz
-    {IA32_MTRRCAP,            R,     0x400              },
-    {IA32_MCG_CAP,            R | W, 0                  },
+    {IA32_MTRRCAP,            R,     0x508              },
+    {IA32_ARCH_CAPABILITIES,  R,     RIG_ARCH_CAP       },
+    {IA32_MCG_CAP,            R,     0                  },
     {IA32_MCG_STATUS,         R | W, 0                  },
-    {IA32_MISC_ENABLE,        R | W, 1                  },
+    {IA32_MISC_ENABLE,        R | W, 0x1801             },
     {IA32_DEBUGCTL,           R | W, 0                  },
     {IA32_PAT,                R | W, 0x0007040600070406 },
-    {IA32_MTRR_DEF_TYPE,      R | W, 0x806              },
+    {IA32_MTRR_DEF_TYPE,      R | W, 0xc06              },
     {IA32_TSC_DEADLINE,       R | W, 0                  },
     {IA32_XSS,                R | W, 0                  },
     {IA32_EFER,               R | W, EFER_LME | EFER_LMA},
@@ -96,8 +98,37 @@ static void each_known_register_reads_and_writes(void **state)
     rig_close(r);
 }
 
+// test_guest_mtrr.c has the values.
+static bool is_mtrr(u32 msr)
+{
+    return (msr >= 0x200 && msr <= 0x20f) || msr == 0x250 || msr == 0x258 || msr == 0x259 ||
+           (msr >= 0x268 && msr <= 0x26f) || msr == 0x2ff;
+}
+
+static void every_mtrr_is_kept(void **state)
+{
+    (void)state;
+    struct vmx_rig *r = rig_open(NULL);
+    unsigned count = 0;
+    for (u32 msr = 0x200; msr < 0x300; msr++) {
+        if (!is_mtrr(msr))
+            continue;
+        u64 value = msr < 0x210 && (msr & 1) ? BIT(20) : msr < 0x210 ? BIT(20) | MEM_WT : MEM_WT;
+        assert_int_not_equal(rdmsr(r, msr), GP);
+        assert_true(wrmsr(r, msr, value));
+        assert_int_equal(rdmsr(r, msr), value);
+        assert_false(wrmsr(r, msr, BIT(r->caps.maxphyaddr) | 2));
+        assert_int_equal(rdmsr(r, msr), value);
+        count++;
+    }
+    assert_int_equal(count, 28);
+    rig_close(r);
+}
+
 static bool is_known(u32 msr)
 {
+    if (is_mtrr(msr))
+        return true;
     for (unsigned i = 0; i < ARRAY_SIZE(known); i++)
         if (known[i].msr == msr)
             return true;
@@ -147,38 +178,37 @@ static void values_are_taken_or_refused(void **state)
         u64 value;
         bool ok;
     } rows[] = {
-        {IA32_EFER,          EFER_LME | EFER_LMA | EFER_SCE | EFER_NXE, true },
-        {IA32_EFER,          EFER_LMA,                                  false}, // LME stays
-        {IA32_EFER,          0,                                         false},
-        {IA32_EFER,          EFER_LME | BIT(1),                         false},
-        {IA32_EFER,          EFER_LME | BIT(9),                         false},
-        {IA32_EFER,          EFER_LME | BIT(12),                        false},
-        {IA32_EFER,          EFER_LME | BIT(63),                        false},
-        {IA32_PAT,           0x0001040506070001,                        true },
-        {IA32_PAT,           0x0000000000000002,                        false},
-        {IA32_PAT,           0x0300000000000000,                        false},
-        {IA32_PAT,           0x0000000800000000,                        false},
-        {IA32_PAT,           0x0000800000000000,                        false},
-        {IA32_DEBUGCTL,      DEBUGCTL_BTF,                              true },
-        {IA32_DEBUGCTL,      DEBUGCTL_LBR,                              false},
-        {IA32_DEBUGCTL,      BIT(6),                                    false},
-        {IA32_DEBUGCTL,      BIT(14),                                   false},
-        {IA32_MISC_ENABLE,   0,                                         true },
-        {IA32_MISC_ENABLE,   BIT(22),                                   false}, // hides leaves
-        {IA32_MISC_ENABLE,   MISC_ENABLE_XD_DISABLE,                    false},
-        {IA32_MTRR_DEF_TYPE, 0,                                         true },
-        {IA32_MTRR_DEF_TYPE, MTRR_DEF_E | MEM_WP,                       true },
-        {IA32_MTRR_DEF_TYPE, MTRR_DEF_E | MTRR_DEF_FE,                  false}, // no fixed ranges
-        {IA32_MTRR_DEF_TYPE, 2,                                         false},
-        {IA32_MTRR_DEF_TYPE, 3,                                         false},
-        {IA32_MTRR_DEF_TYPE, 7,                                         false},
-        {IA32_MTRR_DEF_TYPE, BIT(32),                                   false},
-        {IA32_XSS,           1,                                         false},
-        {IA32_XSS,           BIT(63),                                   false},
-        {IA32_MCG_STATUS,    1,                                         false},
-        {IA32_APIC_BASE,     0xfee01900,                                false}, // it does not move
-        {IA32_APIC_BASE,     0xfee00d00,                                true }, // x2APIC mode
-        {IA32_APIC_BASE,     0xfee00100,                                true }, // off
+        {IA32_EFER,        EFER_LME | EFER_LMA | EFER_SCE | EFER_NXE, true },
+        {IA32_EFER,        EFER_LMA,                                  false}, // LME stays
+        {IA32_EFER,        0,                                         false},
+        {IA32_EFER,        EFER_LME | BIT(1),                         false},
+        {IA32_EFER,        EFER_LME | BIT(9),                         false},
+        {IA32_EFER,        EFER_LME | BIT(12),                        false},
+        {IA32_EFER,        EFER_LME | BIT(63),                        false},
+        {IA32_PAT,         0x0001040506070001,                        true },
+        {IA32_PAT,         0x0000000000000002,                        false},
+        {IA32_PAT,         0x0300000000000000,                        false},
+        {IA32_PAT,         0x0000000800000000,                        false},
+        {IA32_PAT,         0x0000800000000000,                        false},
+        {IA32_DEBUGCTL,    DEBUGCTL_BTF,                              true },
+        {IA32_DEBUGCTL,    DEBUGCTL_LBR,                              false},
+        {IA32_DEBUGCTL,    BIT(6),                                    false},
+        {IA32_DEBUGCTL,    BIT(14),                                   false},
+        {IA32_MISC_ENABLE, 0x1800,                                    true },
+        {IA32_MISC_ENABLE, 0x851809,                                  true },
+        {IA32_MISC_ENABLE, 0x1801 | BIT(22),                          false}, // hides leaves
+        {IA32_MISC_ENABLE, 0x1801 | BIT(34),                          false}, // hides NX
+        {IA32_MISC_ENABLE, 0x1801 | BIT(63),                          false},
+        {IA32_SPEC_CTRL,   SPEC_CTRL_IBRS,                            true },
+        {IA32_SPEC_CTRL,   7,                                         true },
+        {IA32_SPEC_CTRL,   8,                                         false},
+        {IA32_SPEC_CTRL,   BIT(63),                                   false},
+        {IA32_XSS,         1,                                         false},
+        {IA32_XSS,         BIT(63),                                   false},
+        {IA32_MCG_STATUS,  1,                                         false},
+        {IA32_APIC_BASE,   0xfee01900,                                false}, // it does not move
+        {IA32_APIC_BASE,   0xfee00d00,                                true }, // x2APIC mode
+        {IA32_APIC_BASE,   0xfee00100,                                true }, // off
     };
     (void)state;
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
@@ -189,6 +219,18 @@ static void values_are_taken_or_refused(void **state)
         assert_int_equal(rdmsr(r, rows[i].msr), rows[i].ok ? rows[i].value : before);
         rig_close(r);
     }
+}
+
+// Bits 7, 11 and 12 tell that there is no performance monitor, no branch trace and no PEBS.
+static void misc_enable_keeps_what_is_read_only(void **state)
+{
+    (void)state;
+    struct vmx_rig *r = rig_open(NULL);
+    assert_true(wrmsr(r, IA32_MISC_ENABLE, 0));
+    assert_int_equal(rdmsr(r, IA32_MISC_ENABLE), 0x1800);
+    assert_true(wrmsr(r, IA32_MISC_ENABLE, 0x1881));
+    assert_int_equal(rdmsr(r, IA32_MISC_ENABLE), 0x1801);
+    rig_close(r);
 }
 
 static void every_pat_entry_knows_its_types(void **state)
@@ -333,6 +375,18 @@ static bool is_passed(u32 msr, bool tsc_aux)
     return msr == 0xc0000103 && tsc_aux;
 }
 
+static void check_bitmap(const struct vmx_rig *r, bool tsc_aux, bool commands, bool spec_ctrl)
+{
+    for (u32 i = 0; i < 0x4000; i++) {
+        u32 msr = i < 0x2000 ? i : i - 0x2000 + 0xc0000000;
+        bool passed = is_passed(msr, tsc_aux) || (spec_ctrl && msr == IA32_SPEC_CTRL);
+        bool written =
+            passed || (commands && (msr == IA32_PRED_CMD || msr == IA32_FLUSH_CMD)); // write-only
+        assert_int_equal(exits(r, msr, false), !passed);
+        assert_int_equal(exits(r, msr, true), !written);
+    }
+}
+
 static void bitmap_passes_what_is_switched_and_no_more(void **state)
 {
     (void)state;
@@ -341,14 +395,78 @@ static void bitmap_passes_what_is_switched_and_no_more(void **state)
         if (!rdtscp)
             r->caps.ctl[CTL_PROC2].may &= ~(u32)PROC2_RDTSCP;
         memset(phys_ptr(r->vcpu.msr_bitmap), 0x5a, PAGE_SIZE);
-        msr_bitmap_init(&r->vcpu);
-        for (u32 i = 0; i < 0x4000; i++) {
-            u32 msr = i < 0x2000 ? i : i - 0x2000 + 0xc0000000;
-            assert_int_equal(exits(r, msr, false), !is_passed(msr, rdtscp));
-            assert_int_equal(exits(r, msr, true), !is_passed(msr, rdtscp));
-        }
+        vcpu_reset_msrs(&r->vcpu);
+        check_bitmap(r, rdtscp, true, false);
         rig_close(r);
     }
+}
+
+// ---- speculation control ----------------------------------------------------------------------
+
+// The first value that is not 0 shows that the guest uses it; a reset takes it away again.
+static void spec_ctrl_is_passed_once_it_is_used(void **state)
+{
+    (void)state;
+    struct vmx_rig *r = rig_open(NULL);
+    assert_true(wrmsr(r, IA32_SPEC_CTRL, 0));
+    assert_false(r->vcpu.spec.ctrl_passed);
+    check_bitmap(r, true, true, false);
+    assert_false(wrmsr(r, IA32_SPEC_CTRL, 9));
+    assert_false(r->vcpu.spec.ctrl_passed);
+    assert_true(wrmsr(r, IA32_SPEC_CTRL, SPEC_CTRL_SSBD));
+    assert_true(r->vcpu.spec.ctrl_passed);
+    assert_int_equal(r->vcpu.spec.ctrl, SPEC_CTRL_SSBD);
+    check_bitmap(r, true, true, true);
+    vcpu_reset_msrs(&r->vcpu);
+    assert_false(r->vcpu.spec.ctrl_passed);
+    assert_int_equal(rdmsr(r, IA32_SPEC_CTRL), 0);
+    check_bitmap(r, true, true, false);
+    rig_close(r);
+}
+
+// CPUID.7:EDX of the host, and what of these registers a guest then has.
+static void speculation_control_goes_with_its_cpuid_bits(void **state)
+{
+    static const struct {
+        u32 edx;
+        u64 legal;
+        bool pred_cmd, flush_cmd, arch_cap;
+    } rows[] = {
+        {0,                                   0, false, false, false},
+        {CPUID_7_EDX_IBRS,                    1, true,  false, false},
+        {CPUID_7_EDX_STIBP,                   2, false, false, false},
+        {CPUID_7_EDX_SSBD,                    4, false, false, false},
+        {CPUID_7_EDX_IBRS | CPUID_7_EDX_SSBD, 5, true,  false, false},
+        {CPUID_7_EDX_L1D_FLUSH,               0, false, true,  false},
+        {CPUID_7_EDX_ARCH_CAP,                0, false, false, true },
+        {CPUID_7_EDX_MD_CLEAR | BIT32(4),     0, false, false, false},
+    };
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        struct vmx_rig *r = rig_open(&(struct rig_options){.missing_7_edx = ~rows[i].edx});
+        assert_int_equal(rdmsr(r, IA32_SPEC_CTRL), rows[i].legal ? 0 : GP);
+        for (u64 value = 0; value < 16; value++)
+            assert_int_equal(wrmsr(r, IA32_SPEC_CTRL, value),
+                             rows[i].legal && !(value & ~rows[i].legal));
+        assert_int_equal(rdmsr(r, IA32_ARCH_CAPABILITIES), rows[i].arch_cap ? RIG_ARCH_CAP : GP);
+        assert_int_equal(exits(r, IA32_PRED_CMD, true), !rows[i].pred_cmd);
+        assert_int_equal(exits(r, IA32_FLUSH_CMD, true), !rows[i].flush_cmd);
+        assert_int_equal(rdmsr(r, IA32_PRED_CMD), GP);
+        assert_int_equal(rdmsr(r, IA32_FLUSH_CMD), GP);
+        rig_close(r);
+    }
+}
+
+// What promises a further register is hidden, whatever the host has.
+static void arch_capabilities_are_the_hosts_less_what_needs_more(void **state)
+{
+    (void)state;
+    struct vmx_rig *r = rig_open(NULL);
+    r->vcpu.host_arch_capabilities = ~0ull;
+    assert_int_equal(rdmsr(r, IA32_ARCH_CAPABILITIES), 0x1d1ae17f);
+    r->vcpu.host_arch_capabilities = 0;
+    assert_int_equal(rdmsr(r, IA32_ARCH_CAPABILITIES), 0);
+    rig_close(r);
 }
 
 int main(void)
@@ -356,8 +474,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_known_register_reads_and_writes),
         cmocka_unit_test(every_other_register_is_gp),
+        cmocka_unit_test(every_mtrr_is_kept),
         cmocka_unit_test(unknown_registers_are_told_a_few_times),
         cmocka_unit_test(values_are_taken_or_refused),
+        cmocka_unit_test(misc_enable_keeps_what_is_read_only),
         cmocka_unit_test(every_pat_entry_knows_its_types),
         cmocka_unit_test(pat_and_debugctl_live_in_the_vmcs),
         cmocka_unit_test(efer_keeps_lma_and_lets_lme_change_without_paging),
@@ -365,6 +485,9 @@ int main(void)
         cmocka_unit_test(tsc_write_moves_the_deadline),
         cmocka_unit_test(x2apic_registers_are_there_in_that_mode_alone),
         cmocka_unit_test(bitmap_passes_what_is_switched_and_no_more),
+        cmocka_unit_test(spec_ctrl_is_passed_once_it_is_used),
+        cmocka_unit_test(speculation_control_goes_with_its_cpuid_bits),
+        cmocka_unit_test(arch_capabilities_are_the_hosts_less_what_needs_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

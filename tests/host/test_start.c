@@ -270,7 +270,9 @@ static void nothing_is_left_of_the_guest_before(void **state)
         v->nmi = v->nmi_blocked = v->halted = true;
         v->held = 0x31;
         v->tsc_offset = v->tsc_adjust = r->vm.lapic.tsc_offset = 77;
-        v->misc_enable = v->mtrr_def_type = 77;
+        v->misc_enable = 77;
+        memset(&v->mtrr, 0x77, sizeof(v->mtrr));
+        v->spec = (struct vcpu_spec){.ctrl = 7, .ctrl_passed = true};
         v->cr2 = v->xcr0 = 77;
         memset(v->switched, 0x77, sizeof(v->switched));
         memset(v->dr, 0x77, sizeof(v->dr));
@@ -286,7 +288,10 @@ static void nothing_is_left_of_the_guest_before(void **state)
         assert_int_equal(v->held, -1);
         assert_int_equal(v->tsc_offset | v->tsc_adjust | r->vm.lapic.tsc_offset, 0);
         assert_int_equal(v->misc_enable, before.misc_enable);
-        assert_int_equal(v->mtrr_def_type, before.mtrr_def_type);
+        assert_memory_equal(&v->mtrr, &before.mtrr, sizeof(v->mtrr));
+        assert_int_equal(v->spec.ctrl, 0);
+        assert_int_equal(v->spec.ctrl_legal, before.spec.ctrl_legal);
+        assert_false(v->spec.ctrl_passed);
         assert_int_equal(v->xcr0, XCR0_X87);
         assert_int_equal(v->cr2, 0);
         assert_memory_equal(v->switched, before.switched, sizeof(v->switched));

@@ -269,6 +269,8 @@ static void make_vm(struct vmx_rig *rig, const struct rig_options *o)
 
 // ---- the vCPU, as vcpu_init() makes it --------------------------------------------------------
 
+static u32 missing_7_edx; // see struct rig_options
+
 static void write_controls(struct vcpu *v)
 {
     static const u16 fields[CTL_WORDS] = {
@@ -311,10 +313,12 @@ static void make_vcpu(struct vmx_rig *rig, const struct rig_options *o)
     *v = (struct vcpu){.vm = &rig->vm, .caps = &rig->caps, .vpid = 1, .held = -1};
     v->preemption_ticks = BIT(rig->caps.preemption_rate) - 1;
     v->xcr0_allowed = o->xcr0_allowed;
+    v->host_arch_capabilities = RIG_ARCH_CAP;
+    v->host_microcode = RIG_MICROCODE;
     write_controls(v);
+    missing_7_edx = o->missing_7_edx;
     cpuid_build(&v->cpuid, &cpuid);
     CHECK(frame_alloc(&rig->frames, 1, PAGE_SIZE, 0, &v->msr_bitmap) == OK);
-    msr_bitmap_init(v);
 }
 
 static void start(struct vmx_rig *rig, enum image_mode mode)
@@ -491,6 +495,9 @@ struct cpuid_regs rig_cpuid(u32 leaf, u32 subleaf)
     switch (leaf) {
     case 0:
         return (struct cpuid_regs){0x1f, 0x756e6547, 0x6c65746e, 0x49656e69};
+    case 7:
+        all.edx = ~missing_7_edx;
+        return all;
     case 0xd:
         if (subleaf < 2)
             return all;

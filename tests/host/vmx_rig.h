@@ -26,12 +26,15 @@
 #define RIG_TSC_HZ    2000000000ull
 #define RIG_START     1000000ull // host TSC
 #define RIG_LAPIC_HZ  1000000000ull
+#define RIG_ARCH_CAP  0x12bull // IA32_ARCH_CAPABILITIES of the host
+#define RIG_MICROCODE 0x00a0000200000000ull
 
 struct rig_options {
     const struct vmx_probe *machine; // NULL: Skylake
     u32 without;                     // enum vmx_feature
     enum image_mode mode;            // 0: IMAGE_LONG
     u64 xcr0_allowed;
+    u32 missing_7_edx; // what the host lacks of CPUID.7:EDX
     bool no_x2apic;
 };
 

@@ -69,6 +69,9 @@ struct cpuid_regs {
 #define CPUID_1_EDX_TM           BIT32(29)
 #define CPUID_1_EDX_PBE          BIT32(31)
 
+// Leaf 6.
+#define CPUID_6_EAX_ARAT BIT32(2) // the local APIC timer runs in every sleep state
+
 // Leaf 7, subleaf 0.
 #define CPUID_7_EBX_FSGSBASE   BIT32(0)
 #define CPUID_7_EBX_TSC_ADJUST BIT32(1)

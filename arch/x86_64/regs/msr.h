@@ -73,7 +73,42 @@
 #define FEATURE_CONTROL_VMX_IN_SMX  BIT(1)
 #define FEATURE_CONTROL_VMX_OUTSIDE BIT(2)
 
-#define MISC_ENABLE_XD_DISABLE BIT(34)
+#define SPEC_CTRL_IBRS  BIT(0)
+#define SPEC_CTRL_STIBP BIT(1)
+#define SPEC_CTRL_SSBD  BIT(2)
+#define PRED_CMD_IBPB   BIT(0)
+
+// IA32_ARCH_CAPABILITIES: bits that say what a CPU does not suffer from, or how it is cured.
+#define ARCH_CAP_RDCL_NO            BIT(0)
+#define ARCH_CAP_IBRS_ALL           BIT(1)
+#define ARCH_CAP_RSBA               BIT(2)
+#define ARCH_CAP_SKIP_L1DFL_VMENTRY BIT(3)
+#define ARCH_CAP_SSB_NO             BIT(4)
+#define ARCH_CAP_MDS_NO             BIT(5)
+#define ARCH_CAP_IF_PSCHANGE_MC_NO  BIT(6)
+#define ARCH_CAP_TSX_CTRL           BIT(7)
+#define ARCH_CAP_TAA_NO             BIT(8)
+#define ARCH_CAP_SBDR_SSDP_NO       BIT(13)
+#define ARCH_CAP_FBSDP_NO           BIT(14)
+#define ARCH_CAP_PSDP_NO            BIT(15)
+#define ARCH_CAP_FB_CLEAR           BIT(17)
+#define ARCH_CAP_RRSBA              BIT(19)
+#define ARCH_CAP_BHI_NO             BIT(20)
+#define ARCH_CAP_PBRSB_NO           BIT(24)
+#define ARCH_CAP_GDS_NO             BIT(26)
+#define ARCH_CAP_RFDS_NO            BIT(27)
+#define ARCH_CAP_RFDS_CLEAR         BIT(28)
+
+#define MISC_ENABLE_FAST_STRINGS BIT(0)
+#define MISC_ENABLE_TCC          BIT(3)  // automatic thermal control
+#define MISC_ENABLE_PERFMON      BIT(7)  // read-only
+#define MISC_ENABLE_NO_BTS       BIT(11) // read-only
+#define MISC_ENABLE_NO_PEBS      BIT(12) // read-only
+#define MISC_ENABLE_EIST         BIT(16)
+#define MISC_ENABLE_MONITOR      BIT(18)
+#define MISC_ENABLE_LIMIT_CPUID  BIT(22)
+#define MISC_ENABLE_XTPR_DISABLE BIT(23)
+#define MISC_ENABLE_XD_DISABLE   BIT(34)
 
 #define DEBUGCTL_LBR BIT(0)
 #define DEBUGCTL_BTF BIT(1) // single-step on branches

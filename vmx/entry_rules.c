@@ -2,6 +2,7 @@
 // The rules: their words, their conditions and their table.
 #include "vmx/entry_rules.h"
 
+#include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/regs/msr.h"
 #include "arch/x86_64/regs/seg.h"
 #include "vmx/entry_view.h"
@@ -288,15 +289,6 @@ static enum entry_msr_verdict msr_verdict(const struct entry_view *s, const u64 
 
 // ---- the rules --------------------------------------------------------------------------------
 
-#define RULE(id, ...)         RULE_##id,
-#define SEGMENT_RULE(id, ...) RULE_##id,
-enum rule_id {
-#include "vmx/entry_controls.def"
-#include "vmx/entry_guest.def"
-};
-#undef RULE
-#undef SEGMENT_RULE
-
 #define FIELDS(...)                                                                                \
     {                                                                                              \
         __VA_ARGS__, ENTRY_NO_FIELD                                                                \
@@ -322,6 +314,14 @@ const struct entry_rule entry_rules[] = {
 
 const unsigned entry_rules_count = ARRAY_SIZE(entry_rules);
 
+const struct entry_rule *entry_rule_find(const char *id, size_t length)
+{
+    for (unsigned i = 0; i < entry_rules_count; i++)
+        if (strlen(entry_rules[i].id) == length && !memcmp(entry_rules[i].id, id, length))
+            return &entry_rules[i];
+    return NULL;
+}
+
 #define CASE(name, holds, what_, legal_, number_)                                                  \
     case RULE_##name:                                                                              \
         *number = (number_);                                                                       \
@@ -332,9 +332,11 @@ const unsigned entry_rules_count = ARRAY_SIZE(entry_rules);
 bool entry_rule_holds(const struct entry_rule *rule, const struct entry_view *s, const u64 *v,
                       u64 *number)
 {
-    switch ((enum rule_id)(rule - entry_rules)) {
+    switch ((enum entry_rule_id)(rule - entry_rules)) {
 #include "vmx/entry_controls.def"
 #include "vmx/entry_guest.def"
+    case RULE_COUNT:
+        break;
     }
     return true;
 }

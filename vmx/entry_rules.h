@@ -33,6 +33,17 @@ enum entry_group {
     ENTRY_MSR_LOAD, // VM exit with reason 34
 };
 
+// RULE_C8, RULE_S21, ...: the index in entry_rules.
+#define RULE(id, ...)         RULE_##id,
+#define SEGMENT_RULE(id, ...) RULE_##id,
+enum entry_rule_id {
+#include "vmx/entry_controls.def"
+#include "vmx/entry_guest.def"
+    RULE_COUNT
+};
+#undef RULE
+#undef SEGMENT_RULE
+
 #define ENTRY_FIELDS   4
 #define ENTRY_NO_FIELD 0xffff
 
@@ -46,6 +57,9 @@ struct entry_rule {
 
 extern const struct entry_rule entry_rules[];
 extern const unsigned entry_rules_count;
+
+// The rule of this name, such as "C8"; NULL: there is none.
+const struct entry_rule *entry_rule_find(const char *id, size_t length);
 
 // The section's title in the SDM.
 const char *entry_section_title(enum entry_section section);

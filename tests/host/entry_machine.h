@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 // A VMCS, a CPU and a little memory for the tests of the VM-entry rules: seven guests that any CPU
-// enters, and edits to them. For test_entry_rules.c alone.
+// enters, and edits to them. For the tests of the entry rules and of their breaks.
 #pragma once
 
 #include <string.h>
@@ -319,7 +319,7 @@ static bool is_field_of_es(u32 what)
 }
 
 // The edits, those of ES's fields going to seg.
-static void apply(struct machine *m, const struct edit *edits, u32 seg)
+static inline void apply(struct machine *m, const struct edit *edits, u32 seg)
 {
     for (; edits->op; edits++)
         apply_one(m, edits, edits->what + (is_field_of_es(edits->what) ? 2 * seg : 0));

@@ -90,7 +90,7 @@ static void put_gas(struct table *t, u8 space, u8 bits, u8 access, u64 address)
 // ---- the tables -------------------------------------------------------------------------------
 
 // "FADT Format": offsets where fields that are 0 are skipped.
-#define FADT_REVISION   5u
+#define FADT_REVISION   6u
 #define FADT_SCI        46u
 #define FADT_PM1A_EVT   56u
 #define FADT_PM1A_CNT   64u
@@ -102,7 +102,7 @@ static void put_gas(struct table *t, u8 space, u8 bits, u8 access, u64 address)
 #define FADT_X_DSDT     140u
 #define FADT_X_PM1A_CNT 172u
 #define FADT_X_PM_TMR   208u
-#define FADT_SIZE       268u
+#define FADT_HYPERVISOR 268u
 
 // "IA-PC Boot Architecture Flags". No 8042 is announced: only its reset line is there.
 #define BOOT_LEGACY_DEVICES BIT32(0)
@@ -172,7 +172,8 @@ static void make_fadt(struct table *t, u32 facs, u32 dsdt)
     put_gas(t, SPACE_IO, 16, 2, PM1_CNT);
     skip_to(t, FADT_X_PM_TMR);
     put_gas(t, SPACE_IO, 32, 3, PM_TMR);
-    skip_to(t, FADT_SIZE);
+    skip_to(t, FADT_HYPERVISOR);
+    put_text(t, "Corbel", 8);
     finish(t);
 }
 

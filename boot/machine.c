@@ -18,6 +18,7 @@
 #include "arch/x86_64/traps.h"
 #include "arch/x86_64/tsc.h"
 #include "boot/memmap.h"
+#include "boot/wallclock.h"
 #include "vmx/vmx_host.h"
 
 // What Corbel keeps for itself: a base for its tables, VMs and devices, and a share that grows with
@@ -230,6 +231,13 @@ int machine_time(const struct boot_info *info)
     if (err == OK)
         err = timer_init();
     return err;
+}
+
+void machine_wallclock(struct hypervisor *hv)
+{
+    struct wallclock wall = wallclock_read(&host_ports, &host_clock);
+    hv->epoch = wall.seconds;
+    hv->epoch_ticks = wall.ticks;
 }
 
 // ---- VMX --------------------------------------------------------------------------------------

@@ -25,5 +25,8 @@ void machine_describe(const struct boot_info *info, const struct hypervisor *hv)
 // ACPI tables, TSC frequency, local APIC and timer.
 int machine_time(const struct boot_info *info);
 
+// What time it is, for the clocks of the VMs. Needs machine_time.
+void machine_wallclock(struct hypervisor *hv);
+
 // Probes VMX, judges it, reads the MTRRs. The verdict is in hv.
 void machine_vmx(const struct options *options, struct hypervisor *hv);

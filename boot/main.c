@@ -72,6 +72,7 @@ void kmain(u32 mbi, u64 load_base)
     err = machine_time(&info);
     if (err)
         run_end(&options, STATUS_NO_GUESTS);
+    machine_wallclock(&hypervisor);
     machine_vmx(&options, &hypervisor);
     run_end(&options, run_mode(&options, &info, &hypervisor));
 }

@@ -127,6 +127,21 @@ void rtc_time_set(u8 *memory, u64 seconds)
     put_date(memory, DAYS_1970 + days);
 }
 
+bool rtc_time_get(const u8 *memory, u64 *seconds)
+{
+    u32 of_century = decode(memory, memory[RTC_YEAR]);
+    u32 year = decode(memory, memory[RTC_CENTURY]) * 100 + of_century;
+    u32 month = decode(memory, memory[RTC_MONTH]), day = decode(memory, memory[RTC_DAY]);
+    u32 hour = decode_hour(memory, memory[RTC_HOURS]);
+    u32 minute = decode(memory, memory[RTC_MINUTES]), second = decode(memory, memory[RTC_SECONDS]);
+    if (year < 1970 || of_century > 99 || month < 1 || month > 12 || day < 1 ||
+        day > month_length(year, month) || hour > 23 || minute > 59 || second > 59)
+        return false;
+    u64 days = rtc_days(year, month, day) - DAYS_1970;
+    *seconds = days * DAY_SECONDS + hour * 3600 + minute * 60 + second;
+    return true;
+}
+
 // ---- the alarm ----------------------------------------------------------------------------------
 
 enum { ANY = 0x100, NEVER }; // beside the values of a field

@@ -47,6 +47,9 @@ enum {
 // Sets time, date and weekday to so many seconds after the beginning of 1970.
 void rtc_time_set(u8 *memory, u64 seconds);
 
+// The opposite: false, and seconds as it was, if what the memory shows is no time from 1970 on.
+bool rtc_time_get(const u8 *memory, u64 *seconds);
+
 // Counts seconds on.
 void rtc_time_advance(u8 *memory, u64 seconds);
 

@@ -116,6 +116,14 @@ static void init_devices(struct vm *vm, const struct vm_config *config)
                                                .queue = &vm->timers,
                                                .irq = isa_irq(vm, PC_IRQ_COM1),
                                                .out = config->console});
+    const struct rtc_config rtc = {
+        .clock = vm->clock,
+        .queue = &vm->timers,
+        .irq = isa_irq(vm, PC_IRQ_RTC),
+        .epoch = config->epoch,
+        .epoch_ticks = config->epoch_ticks,
+    };
+    rtc_init(&vm->rtc, &rtc);
     const struct pm_config pm = {
         .base = PC_PM_BASE,
         .soft_off = PC_SLEEP_S5,
@@ -145,6 +153,8 @@ static int attach_devices(struct vm *vm)
     if (err == OK)
         err = uart_attach(&vm->com1, &vm->bus);
     if (err == OK)
+        err = rtc_attach(&vm->rtc, &vm->bus);
+    if (err == OK)
         err = pm_attach(&vm->pm, &vm->bus);
     if (err == OK)
         err = reset_attach(&vm->reset, &vm->bus);
@@ -166,8 +176,23 @@ int vm_init_devices(struct vm *vm, const struct vm_config *config)
     return attach_devices(vm);
 }
 
+// What firmware finds out at power-on and leaves in CMOS memory.
+static void tell_memory_size(struct vm *vm)
+{
+    u64 low_end = 0, high = 0;
+    for (u32 i = 0; i < vm->nram; i++) {
+        const struct vm_ram *ram = &vm->ram[i];
+        if (ram->gpa.raw < PC_ABOVE_4G)
+            low_end = ram->gpa.raw + ram->size;
+        else
+            high += ram->size;
+    }
+    rtc_set_memory_size(&vm->rtc, low_end, high);
+}
+
 void vm_reset_devices(struct vm *vm)
 {
     bus_reset(&vm->bus);
+    tell_memory_size(vm);
     lapic_virtual_wire(&vm->lapic);
 }

@@ -15,6 +15,7 @@
 #include "devices/pm.h"
 #include "devices/post.h"
 #include "devices/reset.h"
+#include "devices/rtc.h"
 #include "devices/uart.h"
 #include "ept/ept.h"
 #include "guest/abi.h"
@@ -78,6 +79,7 @@ struct vm {
     struct ioapic ioapic;
     struct pic pic;
     struct pit pit;
+    struct rtc rtc;
     struct pm pm;
     struct reset reset;
     struct pci pci;
@@ -94,7 +96,8 @@ struct vm_config {
     const struct ept_config *ept;
     struct chardev console; // what COM1 sends
     u64 lapic_hz;
-    bool x2apic; // offered to the guest
+    u64 epoch, epoch_ticks; // the time of day: seconds from the beginning of 1970 at that tick
+    bool x2apic;            // offered to the guest
     bool tsc_deadline;
 };
 

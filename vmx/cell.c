@@ -55,6 +55,8 @@ int cell_create(struct hypervisor *hv, const struct cell_config *config, struct 
         .ept = &ept,
         .console = config->console,
         .lapic_hz = cpuid_crystal_hz(host_clock.hz),
+        .epoch = hv->epoch,
+        .epoch_ticks = hv->epoch_ticks,
         .x2apic = !config->no_x2apic,
         .tsc_deadline = true,
     };

@@ -15,7 +15,8 @@ struct hypervisor {
     struct mem_range ram[FRAME_RANGES]; // the guest pool's ranges
     unsigned nram;
     struct mtrr_state mtrr;
-    bool no_large_exec; // iTLB multihit: see ept_config
+    u64 epoch, epoch_ticks; // the time: seconds from the beginning of 1970, at a tick of host_clock
+    bool no_large_exec;     // iTLB multihit: see ept_config
 };
 
 // A VM and its vCPU, in frames of the host pool.

@@ -46,6 +46,9 @@ static void assert_shows(const u8 *memory, u64 seconds)
     assert_int_equal(memory[RTC_MONTH], number(format, tm.tm_mon + 1));
     assert_int_equal(memory[RTC_YEAR], number(format, tm.tm_year % 100));
     assert_int_equal(memory[RTC_CENTURY], number(format, tm.tm_year / 100 + 19));
+    u64 back;
+    assert_true(rtc_time_get(memory, &back));
+    assert_true(back == seconds);
 }
 
 static void each_day_from_1970_to_2099_is_the_librarys(void **state)
@@ -182,6 +185,35 @@ static void nonsense_becomes_a_date(void **state)
     }
 }
 
+static void what_is_no_time_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        u8 field, value;
+    } wrong[] = {
+        {RTC_SECONDS, 0x60},
+        {RTC_MINUTES, 0x60},
+        {RTC_HOURS,   0x24},
+        {RTC_DAY,     0x00},
+        {RTC_DAY,     0x30},
+        {RTC_MONTH,   0x00},
+        {RTC_MONTH,   0x13},
+        {RTC_CENTURY, 0x18},
+        {RTC_YEAR,    0xa4},
+    };
+    u64 seconds = 5;
+    for (size_t i = 0; i < ARRAY_SIZE(wrong); i++) {
+        u8 memory[RTC_BYTES] = {[RTC_B] = RTC_B_24H};
+        rtc_time_set(memory, 951782400); // 29 February 2000
+        memory[wrong[i].field] = wrong[i].value;
+        assert_false(rtc_time_get(memory, &seconds));
+        assert_int_equal(seconds, 5);
+    }
+    u8 nothing[RTC_BYTES];
+    memset(nothing, 0xff, sizeof(nothing)); // no chip there
+    assert_false(rtc_time_get(nothing, &seconds));
+}
+
 // ---- the alarm ----------------------------------------------------------------------------------
 
 static bool matches(const u8 *memory)
@@ -291,6 +323,7 @@ int main(void)
         cmocka_unit_test(century_and_its_end),
         cmocka_unit_test(fields_stand_until_one_carries_into_them),
         cmocka_unit_test(nonsense_becomes_a_date),
+        cmocka_unit_test(what_is_no_time_is_refused),
         cmocka_unit_test(alarm_comes_when_a_search_finds_it),
         cmocka_unit_test(alarm_at_this_second_is_a_day_away),
         cmocka_unit_test(alarms_that_never_match),

@@ -11,6 +11,8 @@
 #include "arch/x86_64/lib/log.h"
 #include "arch/x86_64/lib/phys.h"
 #include "arch/x86_64/paging.h"
+#include "arch/x86_64/smp.h"
+#include "arch/x86_64/stacks.h"
 #include "arch/x86_64/timer.h"
 #include "arch/x86_64/tsc.h"
 #include "boot/machine.h"
@@ -39,7 +41,8 @@ static void crash_end(int status)
 
 static void bring_up_cpu(void)
 {
-    gdt_load(&cpus[0]);
+    stacks_boot(cpus[0]);
+    gdt_load(cpus[0]);
     idt_init();
     idt_load();
     cpu_read_features();
@@ -72,6 +75,7 @@ void kmain(u32 mbi, u64 load_base)
     err = machine_time(&info);
     if (err)
         run_end(&options, STATUS_NO_GUESTS);
+    smp_start(machine_acpi(), &hypervisor.host, &hypervisor.guest);
     machine_wallclock(&hypervisor);
     machine_vmx(&options, &hypervisor);
     run_end(&options, run_mode(&options, &info, &hypervisor));

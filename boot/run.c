@@ -14,6 +14,7 @@
 #include "boot/builtin.h"
 #include "boot/guests.h"
 #include "boot/lab.h"
+#include "vmx/vmx_cpus.h"
 #include "vmx/vmx_host.h"
 
 extern const struct selftest selftests_start[], selftests_end[];
@@ -91,8 +92,11 @@ int run_mode(const struct options *options, const struct boot_info *info, struct
     bool ready = vmx_verdict_ok(&hv->verdict);
     if (!ready && options->run != RUN_SELFTEST)
         return refuse(hv);
-    if (ready && vmx_enable(&hv->caps, &hv->host) != OK)
-        return STATUS_NO_GUESTS;
+    if (ready) {
+        if (vmx_enable(&hv->caps, &hv->host) != OK)
+            return STATUS_NO_GUESTS;
+        vmx_enable_others(hv);
+    }
 
     switch (options->run) {
     case RUN_SELFTEST:
@@ -100,7 +104,7 @@ int run_mode(const struct options *options, const struct boot_info *info, struct
     case RUN_BENCH:
         return bench_run(hv);
     default:
-        return info->nmodules ? guests_run(hv, info) : builtin_run(hv);
+        return info->nmodules ? guests_run(hv, info, &options->input) : builtin_run(hv);
     }
 }
 
@@ -126,8 +130,7 @@ static enum end_how end_of(const struct options *options)
 
 void run_end(const struct options *options, int status)
 {
-    // An INIT is blocked in VMX operation: no reset works before VMXOFF.
-    vmx_disable(NULL);
+    vmx_disable_everywhere();
     log_info("corbel: done: status %d", status);
     console_flush();
     machine_end(end_of(options), status);

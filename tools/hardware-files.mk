@@ -10,6 +10,7 @@ HW_C := \
 	arch/x86_64/pic.c \
 	arch/x86_64/port_io.c \
 	arch/x86_64/power.c \
+	arch/x86_64/smp.c \
 	arch/x86_64/stacks.c \
 	arch/x86_64/timer.c \
 	arch/x86_64/traps.c \
@@ -17,6 +18,7 @@ HW_C := \
 	boot/bench.c \
 	boot/builtin.c \
 	boot/guests.c \
+	boot/host_input.c \
 	boot/lab.c \
 	boot/machine.c \
 	boot/main.c \
@@ -25,4 +27,5 @@ HW_C := \
 	vmx/entry_report.c \
 	vmx/sched.c \
 	vmx/vcpu.c \
+	vmx/vmx_cpus.c \
 	vmx/vmx_host.c

@@ -7,6 +7,7 @@
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/tsc.h"
 #include "vmx/hypervisor.h"
+#include "vmx/vmx_cpus.h"
 #include "vmx/vmx_host.h"
 
 #define CELL_FRAMES (align_up(sizeof(struct cell), PAGE_SIZE) >> PAGE_SHIFT)
@@ -27,6 +28,7 @@ static void invalidate(void *ctx)
 {
     struct cell *cell = ctx;
     vmx_invept(&cell->hv->caps, ept_eptp(&cell->vm.ept));
+    vmx_shoot_down(&cell->hv->caps, ept_eptp(&cell->vm.ept), cell->ran_on);
 }
 
 static const struct ept_ops ept_ops = {alloc_table, free_table, invalidate};

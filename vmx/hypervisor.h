@@ -24,6 +24,7 @@ struct cell {
     struct vm vm;
     struct vcpu vcpu;
     struct hypervisor *hv;
+    u64 ran_on;            // CPUs that may hold translations of its EPT, a bit for each by its id
     struct deadline slice; // in vm.timers while others wait for the CPU
 };
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "vmx/sched.h"
 
+#include "arch/x86_64/cpu.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/regs/cr.h"
@@ -78,8 +79,10 @@ static void load(struct sched *s, struct cell *cell)
         vcpu_put(&s->loaded->vcpu);
     s->switches += s->loaded && cell;
     s->loaded = cell;
-    if (cell)
+    if (cell) {
+        cell->ran_on |= BIT(this_cpu()->id);
         vcpu_load(&cell->vcpu);
+    }
 }
 
 // With interrupts off only an NMI ends HLT, and a device has one way to raise it: LINT0.

@@ -15,9 +15,6 @@
 #define INV_SINGLE 1u
 #define INV_ALL    2u
 
-// The VMXON region of this CPU; 0 = not in VMX operation.
-static hpa_t vmxon_region;
-
 // 0 for an MSR that this CPU does not have.
 static u64 read_or_zero(u32 msr)
 {
@@ -80,7 +77,7 @@ static int unlock_feature_control(void)
     if (value != wanted)
         wrmsr(IA32_FEATURE_CONTROL, wanted);
     if (!(rdmsr(IA32_FEATURE_CONTROL) & FEATURE_CONTROL_VMX_OUTSIDE)) {
-        log_error("IA32_FEATURE_CONTROL is locked without VMX on this CPU");
+        log_error("cpu %u: IA32_FEATURE_CONTROL is locked without VMX", this_cpu()->id);
         return E_LOCKED;
     }
     return OK;
@@ -95,7 +92,7 @@ void vmx_flush_all(const struct vmx_caps *caps)
 
 int vmx_enable(const struct vmx_caps *caps, struct frame_pool *frames)
 {
-    CHECK(vmxon_region.raw == 0);
+    CHECK(this_cpu()->vmxon.raw == 0);
     int err = unlock_feature_control();
     if (err)
         return err;
@@ -109,13 +106,13 @@ int vmx_enable(const struct vmx_caps *caps, struct frame_pool *frames)
     write_cr4(vmx_fix_cr(read_cr4() | CR4_VMXE, caps->cr4_fixed0, caps->cr4_fixed1));
     enum vmx_result result = vmxon(region.raw);
     if (result != VMX_SUCCEED) {
-        log_error("VMXON failed (%s)",
+        log_error("cpu %u: VMXON failed (%s)", this_cpu()->id,
                   result == VMX_FAIL_INVALID ? "VMfailInvalid" : "VMfailValid");
         write_cr4(read_cr4() & ~CR4_VMXE);
         frame_free(frames, region, 1);
         return E_INVAL;
     }
-    vmxon_region = region;
+    this_cpu()->vmxon = region;
     // Firmware or an earlier kernel may have left translations behind under any tag: SDM volume 3,
     // "Guidelines for Use of the INVEPT Instruction".
     vmx_flush_all(caps);
@@ -124,18 +121,19 @@ int vmx_enable(const struct vmx_caps *caps, struct frame_pool *frames)
 
 void vmx_disable(struct frame_pool *frames)
 {
-    if (!vmxon_region.raw)
+    hpa_t region = this_cpu()->vmxon;
+    if (!region.raw)
         return;
     CHECK(vmxoff() == VMX_SUCCEED);
     write_cr4(read_cr4() & ~CR4_VMXE);
     if (frames)
-        frame_free(frames, vmxon_region, 1);
-    vmxon_region = HPA(0);
+        frame_free(frames, region, 1);
+    this_cpu()->vmxon = HPA(0);
 }
 
 bool vmx_enabled(void)
 {
-    return vmxon_region.raw != 0;
+    return this_cpu()->vmxon.raw != 0;
 }
 
 void vmx_invept(const struct vmx_caps *caps, u64 eptp)

@@ -5,7 +5,8 @@
 #include "arch/x86_64/regs/msr.h"
 #include "arch/x86_64/traps.h"
 
-struct cpu cpus[MAX_CPUS];
+static struct cpu boot_cpu = {.state = CPU_ONLINE};
+struct cpu *cpus[MAX_CPUS] = {&boot_cpu};
 struct cpu_features cpu_features;
 
 // Returns whether it changed something.

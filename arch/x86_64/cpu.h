@@ -6,20 +6,36 @@
 #include "arch/x86_64/gdt.h"
 #include "arch/x86_64/insn.h"
 
-// Each CPU costs its row here and its interrupt stacks (stacks.h).
-#define MAX_CPUS 1u
+#define MAX_CPUS 256u
+
+enum cpu_state {
+    CPU_STARTING,
+    CPU_ONLINE,
+    CPU_PARKED, // halted for good: struct cpu's trouble says why
+    CPU_LOST,   // did not answer in time
+};
 
 struct cpu {
     struct cpu *self; // first: this_cpu() reads it at GS:0
     u32 id;           // index in cpus[]
     u32 apic_id;
+    u32 state; // enum cpu_state
     u64 gdt[GDT_ENTRIES];
     struct tss tss;
     u64 probe_rsp; // where a probed function's fault resumes; 0: no probe runs (traps.h)
     u64 nmis;      // NMIs taken
+    hpa_t vmxon;   // its VMXON region; 0: not in VMX operation
+    u8 *stack_top;
+    u8 *ist_tops[IST_END - 1];
+    const char *trouble; // why it is parked
+    // A call from the boot CPU (smp.h): pending while call_asked is ahead of call_done.
+    void (*call)(void *arg);
+    void *call_arg;
+    u32 call_asked, call_done;
 };
 
-extern struct cpu cpus[MAX_CPUS];
+// Those that are up, the boot CPU first.
+extern struct cpu *cpus[MAX_CPUS];
 
 // The boot CPU's features; every CPU is expected to have the same.
 extern struct cpu_features cpu_features;

@@ -9,6 +9,7 @@
 #include "arch/x86_64/lib/fmt.h"
 #include "arch/x86_64/lib/log.h"
 #include "arch/x86_64/serial.h"
+#include "arch/x86_64/smp.h"
 #include "arch/x86_64/stacks.h"
 
 static void (*end_machine)(int status);
@@ -120,6 +121,7 @@ static NORETURN void crash(const struct crash_info *info)
     // Each crash in the handling of a crash tries less.
     switch (crashes++) {
     case 0:
+        smp_stop_others();
         write_report(info);
         end();
     case 1:

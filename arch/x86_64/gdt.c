@@ -4,7 +4,6 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/regs/msr.h"
 #include "arch/x86_64/regs/seg.h"
-#include "arch/x86_64/stacks.h"
 
 // The descriptor of these rights (as a VMCS holds them) with base 0 and limit FFFFFH.
 static u64 flat_descriptor(u32 rights)
@@ -26,7 +25,7 @@ static void fill_tss(struct cpu *cpu)
 {
     cpu->tss = (struct tss){.iomap_base = sizeof(struct tss)};
     for (unsigned ist = IST_NONE + 1; ist < IST_END; ist++)
-        cpu->tss.ist[ist - 1] = (uintptr_t)ist_stack_top(cpu->id, ist);
+        cpu->tss.ist[ist - 1] = (uintptr_t)cpu->ist_tops[ist - 1];
 }
 
 void gdt_load(struct cpu *cpu)

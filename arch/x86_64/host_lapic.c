@@ -121,6 +121,16 @@ static int find_registers(void)
     return lapic.page ? OK : E_NOMEM;
 }
 
+static void quiet_start(void)
+{
+    mask_sources();
+    host_lapic_write(APIC_TPR, 0);
+    host_lapic_write(APIC_SVR, APIC_SVR_ENABLE | VECTOR_SPURIOUS);
+    end_all_service();
+    host_lapic_write(APIC_ESR, 0);
+    this_cpu()->apic_id = host_lapic_id();
+}
+
 int host_lapic_init(void)
 {
     if (!cpu_features.apic) {
@@ -131,13 +141,27 @@ int host_lapic_init(void)
     if (rc < 0)
         return rc;
     handle_strays();
-    mask_sources();
-    host_lapic_write(APIC_TPR, 0);
-    host_lapic_write(APIC_SVR, APIC_SVR_ENABLE | VECTOR_SPURIOUS);
-    end_all_service();
-    host_lapic_write(APIC_ESR, 0);
-    this_cpu()->apic_id = host_lapic_id();
+    quiet_start();
     return OK;
+}
+
+// INIT leaves the mode as it is, and firmware may have left each CPU in another. From x2APIC mode
+// the way back leads through off: SDM volume 3, "x2APIC State Transitions".
+void host_lapic_init_ap(void)
+{
+    u64 base = rdmsr(IA32_APIC_BASE);
+    u64 off = base & ~(u64)(APIC_BASE_ENABLE | APIC_BASE_X2APIC);
+
+    if (lapic.page) {
+        if (base & APIC_BASE_X2APIC)
+            wrmsr(IA32_APIC_BASE, off);
+        wrmsr(IA32_APIC_BASE, off | APIC_BASE_ENABLE);
+    } else {
+        if (!(base & APIC_BASE_ENABLE))
+            wrmsr(IA32_APIC_BASE, off | APIC_BASE_ENABLE);
+        wrmsr(IA32_APIC_BASE, off | APIC_BASE_ENABLE | APIC_BASE_X2APIC);
+    }
+    quiet_start();
 }
 
 // The xAPIC sends one message at a time.
@@ -146,6 +170,21 @@ static void wait_sent(void)
     for (unsigned i = 0; i < ICR_WAIT_POLLS; i++)
         if (!(host_lapic_read(APIC_ICR_LOW) & APIC_ICR_PENDING))
             return;
+}
+
+void host_lapic_ipi(u32 apic_id, u32 icr)
+{
+    if (!lapic.page) {
+        // WRMSR of an x2APIC register waits for nothing: SDM volume 3, "MSR Access in x2APIC Mode".
+        mfence();
+        lfence();
+        wrmsr(x2apic_msr(APIC_ICR_LOW), (u64)apic_id << 32 | icr);
+        return;
+    }
+    wait_sent();
+    host_lapic_write(APIC_ICR_HIGH, apic_id << 24);
+    host_lapic_write(APIC_ICR_LOW, icr);
+    wait_sent();
 }
 
 void host_lapic_self_ipi(u8 vector)

@@ -5,6 +5,8 @@
 
 #include "arch/x86_64/lib/types.h"
 
+#define VECTOR_SERIAL   0xf0u
+#define VECTOR_CALL     0xfdu
 #define VECTOR_TIMER    0xfeu
 #define VECTOR_SPURIOUS 0xffu
 
@@ -13,6 +15,9 @@
 // handler gets one that counts it. Needs paging_init. E_UNSUPP (logged) if the CPU has none,
 // E_NOMEM.
 int host_lapic_init(void);
+
+// The same for another CPU, whose APIC is brought into the boot CPU's mode. After host_lapic_init.
+void host_lapic_init_ap(void);
 
 bool host_lapic_x2(void);
 u32 host_lapic_id(void);
@@ -23,6 +28,10 @@ void host_lapic_write(u32 offset, u32 value);
 
 // Ends the service of the current interrupt.
 void host_lapic_eoi(void);
+
+// Sends an interprocessor interrupt: icr is the low half of the interrupt command register. What
+// was written to memory before is seen by the receiver.
+void host_lapic_ipi(u32 apic_id, u32 icr);
 
 // Sends a fixed interrupt to this CPU.
 void host_lapic_self_ipi(u8 vector);

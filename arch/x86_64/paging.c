@@ -110,7 +110,7 @@ static int map_all_ram(const struct mem_range *ranges, unsigned n)
 
 int paging_init(struct frame_pool *pool, const struct mem_range *ranges, unsigned n)
 {
-    paging.mmio_next = MMIO_WINDOW;
+    paging.mmio_next = MMIO_WINDOW + PAGE_SIZE;
     paging.table = (struct pagetable){
         .pool = pool,
         .table_limit = SIZE_4G,
@@ -147,7 +147,7 @@ u64 paging_cr3(void)
     return paging.table.root.raw;
 }
 
-void *mmio_map(hpa_t base, u64 size, enum mem_type type)
+static void *map_in_window(hpa_t base, u64 size, enum mem_type type)
 {
     u64 offset = base.raw % PAGE_SIZE;
     u64 first = base.raw - offset;
@@ -168,6 +168,16 @@ void *mmio_map(hpa_t base, u64 size, enum mem_type type)
         return NULL;
     }
     return (void *)(uintptr_t)(linear + offset);
+}
+
+void *mmio_map(hpa_t base, u64 size, enum mem_type type)
+{
+    return map_in_window(base, size, type);
+}
+
+void *paging_map_apart(hpa_t base, u64 size)
+{
+    return map_in_window(base, size, MEM_WB);
 }
 
 bool paging_lookup(const volatile void *addr, struct page_mapping *out)

@@ -25,5 +25,9 @@ u64 paging_cr3(void);
 // framebuffer. NULL (logged) if that is past MAXPHYADDR or there is no memory for tables.
 void *mmio_map(hpa_t base, u64 size, enum mem_type type);
 
+// Maps size bytes of RAM, whole pages, read and write and never executable, a second time, with a
+// page before and after that is not mapped; it stays mapped. NULL (logged) as for mmio_map().
+void *paging_map_apart(hpa_t base, u64 size);
+
 // What the host's tables say about an address; false if it is not mapped.
 bool paging_lookup(const volatile void *addr, struct page_mapping *out);

@@ -5,6 +5,7 @@
 #include "arch/x86_64/crash.h"
 #include "arch/x86_64/lib/check.h"
 #include "arch/x86_64/regs/cr.h"
+#include "arch/x86_64/smp.h"
 
 // A row of the .fixups section, made in assembly.
 struct fixup {
@@ -70,6 +71,7 @@ void trap_dispatch(struct trap_frame *frame)
     u8 vector = (u8)frame->vector;
     if (vector == VEC_NMI) {
         this_cpu()->nmis++;
+        smp_nmi();
         return;
     }
     if (vector >= TRAP_FIRST_INTERRUPT && handlers[vector]) {

@@ -118,6 +118,10 @@ bench: $O/corbel.elf $O/.packages-run ## measure VM exits in ticks, into build/b
 	@echo "  bench: VMREADs and VMWRITEs an operation (2 of 2)"
 	@$(RUN) --kernel $O/count/corbel.elf --cmdline "run=bench" --log $O/bench-count --quiet
 	@$(PYTHON) tools/bench.py $O/bench/console.txt $O/bench-count/console.txt $O/bench.tsv
+OP := cpuid
+.PHONY: profile
+profile: $O/corbel.elf $O/.packages-run ## where the ticks of an exit go; OP="cpuid pit_read", LIST=1 for each instruction
+	@$(PYTHON) tools/profile.py --build $O $(if $(LIST),--list) $(OP)
 
 RUNS := 20
 .PHONY: repeat

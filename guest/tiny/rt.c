@@ -11,6 +11,7 @@ const struct guest_info *rt_info;
 volatile struct rt_caught rt_caught;
 volatile uintptr_t rt_catching;
 static rt_handler handlers[256];
+static u32 idt[256 * 4];
 
 void rt_putc(char c)
 {
@@ -97,6 +98,20 @@ void rt_set_handler(u8 vector, rt_handler handler)
 
 #define LONG (sizeof(void *) == 8)
 
+static void set_gate(unsigned vector, uintptr_t at)
+{
+    u32 *gate = &idt[vector * (LONG ? 4 : 2)];
+    gate[0] = 0x08u << 16 | ((u32)at & 0xffff);
+    gate[1] = ((u32)at & 0xffff0000u) | 0x8e00u;
+    if (LONG)
+        gate[2] = (u32)((u64)at >> 32);
+}
+
+void rt_set_entry(u8 vector, rt_entry entry)
+{
+    set_gate(vector, (uintptr_t)entry);
+}
+
 struct PACKED table_register {
     u16 limit;
     uintptr_t base;
@@ -105,20 +120,13 @@ struct PACKED table_register {
 void rt_init(const struct guest_info *info)
 {
     static u64 gdt[3];
-    static u32 idt[256 * 4];
     struct table_register gdtr = {sizeof(gdt) - 1, (uintptr_t)gdt};
     struct table_register idtr = {(u16)((LONG ? 16 : 8) * 256 - 1), (uintptr_t)idt};
 
     rt_info = info;
     gdt[1] = LONG ? 0x00af9b000000ffffull : 0x00cf9b000000ffffull;
     gdt[2] = 0x00cf93000000ffffull;
-    for (unsigned i = 0; i < 256; i++) {
-        uintptr_t at = (uintptr_t)rt_stubs + 16 * i;
-        u32 *gate = &idt[i * (LONG ? 4 : 2)];
-        gate[0] = 0x08u << 16 | ((u32)at & 0xffff);
-        gate[1] = ((u32)at & 0xffff0000u) | 0x8e00u;
-        if (LONG)
-            gate[2] = (u32)((u64)at >> 32);
-    }
+    for (unsigned i = 0; i < 256; i++)
+        set_gate(i, (uintptr_t)rt_stubs + 16 * i);
     rt_load_tables(&gdtr, &idtr);
 }

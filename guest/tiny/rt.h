@@ -25,6 +25,11 @@ extern const struct guest_info *rt_info;
 void rt_init(const struct guest_info *info);
 void rt_set_handler(u8 vector, rt_handler handler);
 
+// A function of attribute "interrupt", which the CPU enters with nothing in between.
+struct interrupt_frame;
+typedef void (*rt_entry)(struct interrupt_frame *frame);
+void rt_set_entry(u8 vector, rt_entry entry);
+
 // Calls fn(arg) and returns the vector of the exception that ended it, or -1; rt_caught then holds
 // what was pushed, except the registers.
 int rt_try(void (*fn)(uintptr_t arg), uintptr_t arg);

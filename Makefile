@@ -17,7 +17,7 @@ say = @printf '  %-8s%s\n' '$1' '$2'
 
 .PHONY: help
 help:
-	@sed -n 's/^\([a-z-]*\):.*## /\1@/p' $(firstword $(MAKEFILE_LIST)) | awk -F@ '{ printf "  make %-13s %s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):.*## /\1@/p' Makefile tools/linux.mk | awk -F@ '{ printf "  make %-13s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  Where: MACHINE=auto|kvm|bochs|qemu FIRMWARE=bios|uefi MEDIA=cd|disk|usb CPU=model CPUS=n MEM=MiB"
 	@echo "  What:  CMDLINE=\"words of Corbel's command line\" (docs/boot.md)"
@@ -122,6 +122,8 @@ OP := cpuid
 .PHONY: profile
 profile: $O/corbel.elf $O/.packages-run ## where the ticks of an exit go; OP="cpuid pit_read", LIST=1 for each instruction
 	@$(PYTHON) tools/profile.py --build $O $(if $(LIST),--list) $(OP)
+
+include tools/linux.mk
 
 RUNS := 20
 .PHONY: repeat

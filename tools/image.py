@@ -23,8 +23,19 @@ def grub_config(cmdline, modules, video):
     return "\n".join(lines + ["boot", ""])
 
 
+def grub_config_bare(modules, video):
+    """The kernel of these modules on the machine itself, with the command line it has as a VM's."""
+    files = {line.split()[0]: (name, line) for name, line in modules}
+    name, line = files["kernel"]
+    lines = ["set timeout=0", "insmod all_video", f"set gfxpayload={video}",
+             f"linux /boot/{name} {quoted(line.partition(' -- ')[2])}"]
+    if "initrd" in files:
+        lines.append(f"initrd /boot/{files['initrd'][0]}")
+    return "\n".join(lines + ["boot", ""])
+
+
 def build(out, kernel, cmdline, modules, video, work):
-    """Makes the image out; work is a directory that may be filled."""
+    """Makes the image out; work is a directory that may be filled. kernel: None for no Corbel."""
     named = []
     files = []
     for number, (file, line) in enumerate(modules):
@@ -33,7 +44,8 @@ def build(out, kernel, cmdline, modules, video, work):
         files.append(str(work / name))
         named.append((name, line))
     config = work / "grub.cfg"
-    config.write_text(grub_config(cmdline, named, video))
-    subprocess.run([TOOLS / "mkiso.sh", out, kernel, config, *files], check=True)
+    config.write_text(grub_config(cmdline, named, video) if kernel else
+                      grub_config_bare(named, video))
+    subprocess.run([TOOLS / "mkiso.sh", out, kernel or "-", config, *files], check=True)
     for file in files:
         pathlib.Path(file).unlink()

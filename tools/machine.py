@@ -31,6 +31,9 @@ class Spec:
     ticks: int = 0  # 0: no limit
     screen: bool = False  # a screenshot will be asked for
     halts: bool = False  # Corbel was told to halt at the end, not to end the machine
+    bare: bool = False  # Linux itself is booted, not Corbel
+    line: int = 0  # the TCP port where COM1's other end listens; 0: COM1 is only written to a file
+    real_time: bool = False  # Bochs: idle for as long as it is idle, for people at the terminal
     extra: tuple = ()
 
 
@@ -54,9 +57,9 @@ display_library: rfb, options="timeout=0"
 memory: guest={memory}, host={memory}
 {firmware}
 cpu: model={cpu}, count={cpus}, ips=100000000, reset_on_triple_fault=0, ignore_bad_msrs={lax}
-clock: sync=none, time0=1700000000
+clock: sync={sync}, time0=1700000000
 {media}
-com1: enabled=1, mode=file, dev={work}/serial.txt
+com1: enabled=1, {com1}
 port_e9_hack: enabled=1
 log: {work}/bochs.log
 panic: action=fatal
@@ -79,6 +82,9 @@ vga: extension=vbe"""
     # The debugger prints on standard output too. Its words end and begin with these lines.
     PREFACE_END = re.compile(rb"^Time breakpoint inserted\. Delta = \d+$")
     EPILOGUE = re.compile(rb"^(.*?)(\(\d+\) Caught time breakpoint|Next at t=\d+)$")
+    # What may be the beginning of such a line, its rest not having come yet.
+    BEGINNING = re.compile(rb"(\((\d(\)(\..*| (C(a(u.*)?)?)?)?)?)?"
+                           rb"|N(e(x(t( (a(t( t.*)?)?)?)?)?)?)?)$")
     # Where a CPU shut down. It ends the run if it is the machine's own; a guest's goes on in Corbel.
     SHUTDOWN = re.compile(rb"^(.*?)(\(\d+\)\.\[\d+\] \[0x.*)$")
 
@@ -99,10 +105,14 @@ vga: extension=vbe"""
                                    f"type=cdrom, path={spec.image}, status=inserted")
         firmware = (self.UEFI if spec.firmware == "uefi" else
                     self.BIOS.format(boot="disk" if disk else "cdrom"))
-        # OVMF reads an MSR that Bochs lacks (IA32_PLATFORM_ID) and dies of the #GP.
-        lax = int(spec.firmware == "uefi")
+        com1 = (f"mode=socket-client, dev=127.0.0.1:{spec.line}" if spec.line else
+                f"mode=file, dev={spec.work}/serial.txt")
+        # OVMF and Linux read MSRs that Bochs lacks (IA32_PLATFORM_ID, IA32_MISC_ENABLE) and die of
+        # the #GP.
+        lax = int(spec.bare or spec.firmware == "uefi")
         text = self.RC.format(memory=spec.memory, firmware=firmware, cpu=spec.cpu or FULL_CPU,
-                              cpus=spec.cpus, media=media, lax=lax, work=spec.work)
+                              cpus=spec.cpus, media=media, lax=lax, com1=com1, work=spec.work,
+                              sync="slowdown" if spec.real_time else "none")
         text += "".join(line + "\n" for line in spec.extra)
         (spec.work / "bochs.rc").write_text(text)
         script = [f"sba {spec.ticks or NO_LIMIT}", "c", "r", "sreg", "creg", "q"]
@@ -127,6 +137,13 @@ vga: extension=vbe"""
             return match.group(1)
         self.epilogue += line
         return b""
+
+    def withheld(self, piece):
+        """How many of the last bytes of an incomplete line may be the debugger's next words."""
+        if self.preface or self.epilogue is not None:
+            return len(piece)
+        match = self.BEGINNING.search(piece)
+        return len(match.group(0)) if match else 0
 
     @staticmethod
     def default_video(firmware):
@@ -190,7 +207,8 @@ class Qemu:
                 "-no-reboot", "-m", str(spec.memory), "-smp", str(spec.cpus),
                 "-rtc", "base=2023-11-14T22:13:20",
                 "-chardev", "stdio,id=e9,signal=off", "-device", "isa-debugcon,iobase=0xe9,chardev=e9",
-                "-serial", f"file:{spec.work}/serial.txt",
+                "-serial", (f"tcp:127.0.0.1:{spec.line}" if spec.line else
+                            f"file:{spec.work}/serial.txt"),
                 "-qmp", f"unix:{spec.work}/qmp,server=on,wait=off"]
         if not spec.halts:
             line += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
@@ -205,6 +223,10 @@ class Qemu:
 
     def sift(self, line):
         return line
+
+    @staticmethod
+    def withheld(_):
+        return 0
 
     @staticmethod
     def default_video(firmware):

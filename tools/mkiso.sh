@@ -3,7 +3,7 @@
 # usage: tools/mkiso.sh OUT.iso KERNEL.elf GRUB.cfg [FILE...]
 # Makes an image that boots from CD, disk and USB stick, under BIOS and UEFI. Each FILE is put in
 # /boot under its own name. The same inputs give the same image, byte for byte. Silent unless it
-# fails.
+# fails. KERNEL may be - for none: the image's GRUB can then load Linux too.
 set -eu
 
 [ $# -ge 3 ] || { echo "usage: $0 OUT.iso KERNEL.elf GRUB.cfg [FILE...]" >&2; exit 2; }
@@ -12,8 +12,10 @@ shift 3
 
 # All GRUB needs to show a menu, set a video mode and load a kernel. Its own start asks for the
 # partition maps (part_*) and complains on the screen without them.
-modules="normal multiboot2 all_video gfxterm test echo ls cat reboot halt part_acorn
+modules="normal multiboot2 all_video gfxterm test echo ls cat reboot halt search configfile fat part_acorn
     part_amiga part_apple part_bsd part_dfly part_dvh part_gpt part_msdos part_plan part_sun part_sunpc"
+
+[ "$kernel" != - ] || modules="$modules linux"
 
 # The epoch stands for "when": GRUB names a file after it, ISO 9660 stamps every file with it.
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-1700000000}
@@ -25,7 +27,7 @@ trap 'rm -rf "$work"' EXIT
 trap 'exit 130' INT TERM
 mkdir -p "$work/tree/boot/grub"
 # Debug information would only be read from the CD, slowly.
-strip -o "$work/tree/boot/corbel.elf" "$kernel"
+[ "$kernel" = - ] || strip -o "$work/tree/boot/corbel.elf" "$kernel"
 cp "$config" "$work/tree/boot/grub/grub.cfg"
 for file in "$@"; do
     cp "$file" "$work/tree/boot/"

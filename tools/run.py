@@ -9,6 +9,7 @@ Exit status:
   3  this machine cannot run guests        130  interrupted
 """
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -25,14 +26,18 @@ import time
 import image
 import machine
 import screenshot
+import scripts
+import talk
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 DONE = re.compile(rb"corbel: done: status (\d+)\s*$")
 MEANING = ("success", "a VM or a self-test failed", "bad command line or module",
            "this machine cannot run guests", "Corbel crashed",
            "Corbel did not end, or not as it said", "the machine could not be started")
-NOT_ENDED, NOT_STARTED = 5, 6
+FAILED, NOT_ENDED, NOT_STARTED = 1, 5, 6
+TICKS = 20_000_000_000
 GRACE = 20  # seconds from the last word to the machine's end
+BARE_GRACE = 2  # the same where nobody is to end the machine
 
 
 class Console:
@@ -62,14 +67,22 @@ class Console:
 
 class Run:
     """One boot, from the emulator's start to its end."""
+    PAUSE = 0.05  # seconds without a word, after which the beginning of a line is shown
+    LONG_PAUSE = 0.5  # and after which it is not taken for the beginning of the debugger's words
 
-    def __init__(self, box, spec, options, console):
+    def __init__(self, box, spec, options, console, line=None, conversation=None):
         self.box = box
         self.spec = spec
         self.options = options
         self.console = console
+        self.line = line
+        self.talk = conversation
+        self.terminal = None
         self.screen = None
+        self.rest = b""  # the line that is not complete
+        self.heard_at = 0
         self.stopped = ""  # why the runner stopped the machine itself
+        self.left = False  # Ctrl-] was pressed
         self.state = ""
 
     def go(self):
@@ -81,51 +94,105 @@ class Run:
                                             stdout=subprocess.PIPE, stderr=errors,
                                             start_new_session=True)
         try:
-            self._follow()
+            with contextlib.ExitStack() as stack:
+                if self.options.terminal:
+                    self.terminal = stack.enter_context(talk.Terminal())
+                self._follow()
         finally:
             self.process.kill()  # harmless where it has ended
             self.process.wait()
             self.process.stdout.close()
             if self.screen:
                 self.screen.close()
+            if self.line:
+                self.line.close()
 
     def _follow(self):
         deadline = time.monotonic() + self.options.timeout
-        fd = self.process.stdout.fileno()
-        rest = b""
         done_at = None
-        while True:
-            ready, _, _ = select.select([fd], [], [], 0.1)
-            if ready:
-                data = os.read(fd, 65536)
-                if not data:
-                    break
-                *lines, rest = (rest + data).split(b"\n")
-                for line in lines:
-                    self.console.write(self.box.sift(line + b"\n"))
-            elif rest and not rest.startswith((b"(", b"N")):
-                # A prompt, say. What the debugger prints begins with ( or N: wait for its end.
-                self.console.write(self.box.sift(rest))
-                rest = b""
+        while not self.stopped and self._pump():
             now = time.monotonic()
             self._watch_screen()
-            if self.console.status is not None and done_at is None:
+            if done_at is None and (self.console.status is not None or self._talk_over()):
                 done_at = now
             if done_at is not None and self._over(now - done_at):
                 break
             if now > deadline:
                 self._stop(f"no end after {self.options.timeout} s")
-                break
-        if rest:
-            self.console.write(self.box.sift(rest))
+        self._show(self.rest)
         if not self.stopped:
             try:
                 self.process.wait(timeout=GRACE)
             except subprocess.TimeoutExpired:
                 self._stop("the emulator closed its output and did not end")
 
+    # -- bytes ----------------------------------------------------------------------------------
+    def _pump(self):
+        """Moves what there is to move. False: the emulator closed its output."""
+        output = self.process.stdout.fileno()
+        ends = [end for end in (self.line, self.terminal) if end]
+        sources = [source for end in ends for source in end.sources()]
+        ready, writable, _ = select.select([output, *sources],
+                                           self.line.sinks() if self.line else [], [], self.PAUSE)
+        if writable:
+            self.line.write()
+        if self.terminal and any(source in ready for source in self.terminal.sources()):
+            self._type(self.terminal.read())
+        if self.line and any(source in ready for source in self.line.sources()):
+            data = self.line.read()
+            if self.options.bare:
+                self._hear(data)
+        if output not in ready:
+            self._show_beginning()
+            return True
+        data = os.read(output, 65536)
+        *lines, self.rest = (self.rest + data).split(b"\n")
+        for line in lines:
+            self._show(line + b"\n")
+        self.heard_at = time.monotonic()
+        return bool(data)
+
+    def _show_beginning(self):
+        """A prompt, say. But what may be the debugger's must be known to the end of its line."""
+        withheld = self.box.withheld(self.rest)
+        if withheld < len(self.rest) and time.monotonic() - self.heard_at > self.LONG_PAUSE:
+            withheld = 0
+        shown = len(self.rest) - withheld
+        beginning, self.rest = self.rest[:shown], self.rest[shown:]
+        self._show(beginning)
+
+    def _show(self, line):
+        data = self.box.sift(line) if line else b""
+        if data and not self.options.bare:
+            self._hear(data)
+
+    def _hear(self, data):
+        self.console.write(data)
+        if self.talk:
+            self.talk.hear(data)
+            self.line.waiting += self.talk.take()
+
+    def _type(self, data):
+        """Ctrl-] is Corbel's to answer; where it does not, or is not there, a second one ends."""
+        if talk.LEAVE in data:
+            if self.left or self.options.bare:
+                self.stopped = "left with Ctrl-]"
+            self.left = True
+        self.line.waiting += data
+
+    # -- the end --------------------------------------------------------------------------------
+    def _talk_over(self):
+        """Whether the script has come to an end with which the run ends too."""
+        return self.talk and self.talk.done and (self.options.bare or self.talk.failure)
+
     def _over(self, since_done):
         """Whether nothing more is to be awaited, the last word being said."""
+        if self.talk and self.talk.failure:
+            self._stop("stopped")
+            return True
+        if self.options.bare and since_done > BARE_GRACE:
+            self.stopped = "all is said"
+            return True
         if self.spec.halts:
             self._take_screenshot()
             self.stopped = "halted, as it was told to"
@@ -185,6 +252,13 @@ class Run:
                     and "end=reboot" in self.options.cmdline.split()):
                 ending.clean = True
         self.state = ending.state
+        if self.talk and not self.talk.done:
+            awaited = self.talk.awaited.pattern
+            return FAILED, f"the guest did not say /{awaited}/; {ending.what}", ending.ticks
+        if self.talk and self.talk.failure:
+            return FAILED, self.talk.failure, ending.ticks
+        if self.options.bare:
+            return 0, ending.what, ending.ticks
         if said is None:
             return NOT_ENDED, f"no last word from Corbel; {ending.what}", ending.ticks
         if not ending.clean:
@@ -232,8 +306,15 @@ def parse_arguments(argv):
         help="a module and its line; may be given again")
     add("--kernel", type=pathlib.Path, default=None, metavar="ELF", help="build/corbel.elf")
     add("--image", type=pathlib.Path, help="boot this image as it is; no --cmdline, no --module")
-    add("--ticks", type=int, default=20_000_000_000, metavar="N",
-        help="Bochs: stop after this many instructions; 0: never (%(default)s)")
+    add("--bare", action="store_true",
+        help="boot the kernel module on the machine itself, without Corbel; its COM1 is shown")
+    add("--terminal", action="store_true",
+        help="what is typed goes to COM1; Ctrl-] leaves")
+    add("--script", choices=sorted(scripts.SCRIPTS),
+        help="what is to be said to the guest, and what it is to answer (tools/scripts.py)")
+    add("--ticks", type=int, default=None, metavar="N",
+        help=f"Bochs: stop after this many instructions; 0: never ({TICKS:,}; never where"
+        " somebody talks to the guest)")
     add("--timeout", type=float, default=900, metavar="S",
         help="stop after this many seconds (%(default)s)")
     add("--log", type=pathlib.Path, metavar="DIR", help="keep console, logs and result there")
@@ -248,11 +329,15 @@ def parse_arguments(argv):
         parser.error("--image is booted as it is: no --cmdline, --module or --kernel with it")
     if options.screenshot and not options.image and "end=" not in options.cmdline:
         options.cmdline = (options.cmdline + " end=halt").strip()
+    if options.terminal and options.script:
+        parser.error("--terminal and --script: only one can talk to the guest")
+    if options.ticks is None:
+        options.ticks = 0 if options.terminal or options.script else TICKS
     options.kernel = options.kernel or options.build / "corbel.elf"
     return options
 
 
-def prepare(options, work):
+def prepare(options, work, line):
     """Builds the image where none was given; returns the machine and its specification."""
     medium = options.image and options.image.resolve()
     # QEMU without the exit port is as a real machine: Corbel then halts by itself.
@@ -263,16 +348,19 @@ def prepare(options, work):
                         cpus=options.cpus, memory=options.mem, firmware=options.firmware,
                         media=options.media, ticks=options.ticks,
                         screen=options.screenshot is not None, halts=halts,
+                        bare=options.bare, line=line.port if line else 0,
+                        real_time=options.terminal and sys.stdin.isatty(),
                         extra=tuple(options.extra))
     if spec.screen:
         # A halted machine's time flies: the limit would come before the screen is taken.
         spec.ticks = 0
     box = machine.choose(options.machine, spec)
     if not medium:
-        if not options.kernel.exists():
-            raise machine.MachineError(f"{options.kernel} is not there; make it first")
+        kernel = None if options.bare else options.kernel
+        if kernel and not kernel.exists():
+            raise machine.MachineError(f"{kernel} is not there; make it first")
         video = options.video or box.default_video(options.firmware)
-        image.build(spec.image, options.kernel, options.cmdline, options.module, video, work)
+        image.build(spec.image, kernel, options.cmdline, options.module, video, work)
     return box, spec
 
 
@@ -309,14 +397,20 @@ def as_ctrl_c(*_):
 
 def main(argv=None):
     options = parse_arguments(argv)
-    signal.signal(signal.SIGTERM, as_ctrl_c)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, as_ctrl_c)
     options.build.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="run.", dir=options.build) as directory:
         work = pathlib.Path(directory)
         try:
-            box, spec = prepare(options, work)
-            run = Run(box, spec, options, Console(work / "console.txt", not options.quiet))
+            talks = options.terminal or options.script or options.bare
+            line = talk.Line(work / "serial.txt") if talks else None
+            script = options.script and talk.Talk(scripts.SCRIPTS[options.script],
+                                                  options.build / "linux")
+            box, spec = prepare(options, work, line)
+            run = Run(box, spec, options, Console(work / "console.txt", not options.quiet), line,
+                      script)
             run.go()
             return report(options, box, run, time.monotonic() - started)
         except (KeyboardInterrupt, BrokenPipeError):

@@ -72,7 +72,7 @@ def checks():
         make("layers", "no file includes what is above it", "layers"),
         make("shellcheck", "shellcheck has nothing to say", "shellcheck"),
         Command("tools", "the tools that judge the other tests judge rightly", fast=True,
-                alone=True, argv=("python3", "tests/tools/test_tools.py")),
+                alone=True, argv=("python3", "-m", "unittest", "discover", "-s", "tests/tools")),
         make("kernel-gcc", "gcc builds the kernel and its image without a warning", "iso"),
         make("kernel-clang", "so does clang", "iso", "O=@BUILD@/clang", "CC=clang"),
         make("headers", "each header compiles alone, by both compilers", "headers"),

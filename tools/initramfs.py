@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Packs the small Linux that `make linux` boots to a shell: busybox and a first process.
+
+usage: tools/initramfs.py OUT BUSYBOX INIT TICKS
+
+The same inputs give the same file. Linux describes the format in its documentation, "initramfs
+buffer format"; it is made here because it holds a device node, which takes root to make on a disk.
+"""
+import pathlib
+import stat
+import sys
+
+# How poweroff and reboot behave where no init program listens.
+FORCED = "#!/bin/sh\nexec busybox {} -f\n"
+
+
+def entry(number, name, mode, data=b"", device=(0, 0)):
+    """One file in cpio's "newc" form: 13 numbers of 8 hexadecimal digits, name, contents."""
+    links = 2 if stat.S_ISDIR(mode) else 1
+    numbers = (number, mode, 0, 0, links, 0, len(data), 0, 0, *device, len(name) + 1, 0)
+    head = b"070701" + b"".join(b"%08x" % n for n in numbers) + name.encode() + b"\0"
+    return padded(head) + padded(data)
+
+
+def padded(data):
+    return data + bytes(-len(data) % 4)
+
+
+def pack(files):
+    """files: (name, mode, contents, device) in the order they are to be made."""
+    parts = [entry(number, *file) for number, file in enumerate(files, 1)]
+    parts.append(entry(0, "TRAILER!!!", 0))
+    return b"".join(parts)
+
+
+def contents(busybox, init, ticks):
+    directories = ("bin", "dev", "proc", "root", "sbin", "sys", "tmp")
+    files = [(name, stat.S_IFDIR | 0o755) for name in directories]
+    # The first process's console is opened before it can mount /dev.
+    files.append(("dev/console", stat.S_IFCHR | 0o600, b"", (5, 1)))
+    programs = {"init": init, "bin/busybox": busybox, "bin/ticks": ticks}
+    programs |= {f"sbin/{word}": FORCED.format(word).encode()
+                 for word in ("halt", "poweroff", "reboot")}
+    return files + [(name, stat.S_IFREG | 0o755, data) for name, data in programs.items()]
+
+
+def main():
+    if len(sys.argv) != 5:
+        sys.exit(__doc__)
+    out, *inputs = map(pathlib.Path, sys.argv[1:])
+    out.write_bytes(pack(contents(*(path.read_bytes() for path in inputs))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: MIT
+# Linux guests: Debian's kernels and installer out of its packages, and a small initramfs.
+
+LINUX_KINDS := cloud generic installer busybox
+.PHONY: linux-files
+linux-files: $(LINUX_KINDS:%=$O/linux/%/package.txt) $O/linux/initramfs.cpio
+
+$O/linux/%/package.txt: tools/debian.py
+	@mkdir -p $O/linux
+	@$(PYTHON) tools/debian.py $O/linux $*
+
+# A C library's start would be a part of what `make bench-linux` measures.
+$O/linux/ticks: tools/linux/ticks.c
+	@mkdir -p $(@D)
+	$(call say,CC,$<)
+	$Q$(CC) -std=c17 -Os $(WARN) -static -nostdlib -ffreestanding -fno-pic -no-pie -s \
+	    -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables \
+	    -Wl,--build-id=none -o $@ $<
+
+$O/linux/initramfs.cpio: tools/initramfs.py $O/linux/busybox/package.txt tools/linux/init $O/linux/ticks
+	$(call say,PACK,$@)
+	$Q$(PYTHON) tools/initramfs.py $@ $O/linux/busybox/busybox tools/linux/init $O/linux/ticks
+
+RUN_LINUX = $(PYTHON) tools/linux.py --build $O --machine $(MACHINE) $(if $(CPU),--cpu $(CPU)) \
+            --kernel "$(KERNEL)" --initrd "$(INITRD)" --append "$(APPEND)" \
+            $(if $(filter command line environment,$(origin MEM)),--mem $(MEM)) $(if $(BARE),--bare)
+LINUX_PARTS := $O/corbel.elf $O/.packages-run $O/linux/initramfs.cpio
+
+.PHONY: linux linux-generic installer
+linux: $(LINUX_PARTS) $O/linux/cloud/package.txt ## boot Debian's cloud kernel in a VM to a shell; KERNEL= INITRD= APPEND= MEM= for your own
+	@$(RUN_LINUX) --kind cloud
+linux-generic: $(LINUX_PARTS) $O/linux/generic/package.txt ## the same with Debian's generic kernel
+	@$(RUN_LINUX) --kind generic
+installer: $O/corbel.elf $O/.packages-run $O/linux/installer/package.txt ## boot the Debian installer in a VM
+	@$(RUN_LINUX) --kind installer

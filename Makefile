@@ -94,6 +94,12 @@ $O/corbel.iso: $O/corbel.elf tools/grub.cfg tools/mkiso.sh
 	$(call say,IMAGE,$@)
 	$Qtools/mkiso.sh $@ $O/corbel.elf tools/grub.cfg
 
+.PHONY: usb
+usb: $O/corbel.iso ## write the image to a USB stick, DEV=/dev/sdX, and give it a data partition
+	@tools/packages.sh usb
+	@[ -n "$(DEV)" ] || { echo "make usb DEV=/dev/sdX: say which disk; lsblk names them"; exit 2; }
+	@tools/usb.sh $(if $(FORCE),--force) "$(DEV)" $O/corbel.iso
+
 # ---- running ----------------------------------------------------------------------------------
 MACHINE  := auto
 FIRMWARE := bios

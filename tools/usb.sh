@@ -1,0 +1,83 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# usage: tools/usb.sh [--yes] [--force] DEVICE IMAGE.iso
+# Writes Corbel's image to a USB stick, which loses all it holds, and makes the rest of the stick a
+# FAT partition, CORBEL-DATA, for kernels of your own and a menu for them.
+#   --yes    do not ask
+#   --force  also a disk that does not call itself removable, or a plain file
+set -euo pipefail
+
+fail() {
+    echo "usb: $*" >&2
+    exit 1
+}
+
+yes='' force=''
+while [ $# -gt 0 ]; do
+    case $1 in
+    --yes) yes=1 ;;
+    --force) force=1 ;;
+    --help | -h) sed -n '3,7s/^# //p' "$0"; exit 0 ;;
+    --) shift; break ;;
+    -*) fail "unknown option $1" ;;
+    *) break ;;
+    esac
+    shift
+done
+[ $# -eq 2 ] || fail "give the stick and the image: make usb DEV=/dev/sdX"
+device=$1 image=$2
+[ -f "$image" ] || fail "$image is not there"
+for program in sgdisk mformat mcopy; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || fail "$program is missing (packages gdisk, mtools)"
+done
+PATH=$PATH:/usr/sbin:/sbin
+
+# ---- is this what it should be? -----------------------------------------------------------------
+[ -e "$device" ] || fail "$device is not there"
+if [ -b "$device" ]; then
+    name=$(basename "$(readlink -f "$device")")
+    sys=/sys/class/block/$name
+    [ ! -e "$sys/partition" ] || fail "$device is a partition: name the whole disk"
+    used=$(lsblk -nro MOUNTPOINT "$device" | grep . | tr '\n' ' ') || true
+    [ -z "$used" ] || fail "$device is in use ($used): unmount it first"
+    [ -z "$(ls -A "$sys/holders" 2>/dev/null)" ] || fail "$device is in use by $(ls "$sys/holders")"
+    [ -w "$device" ] || fail "$device cannot be written: try it with sudo"
+    if [ "$(cat "$sys/removable")" != 1 ] && [ -z "$force" ]; then
+        fail "$device does not call itself removable; if it is the stick all the same, say FORCE=1"
+    fi
+    size=$(blockdev --getsize64 "$device")
+    what=$(lsblk -dnro VENDOR,MODEL "$device" | sed 's/\\x20/ /g')
+elif [ -f "$device" ] && [ -n "$force" ]; then
+    size=$(stat -c %s "$device")
+    what="a file"
+else
+    fail "$device is not a disk"
+fi
+
+sector=512
+image_size=$(stat -c %s "$image")
+# The image's own end holds its second partition table, which moves to the end of the stick.
+start=$(((image_size + (1 << 20) - 1) / (1 << 20) * (1 << 20) / sector))
+[ "$size" -ge $((start * sector + (8 << 20))) ] ||
+    fail "$device has $((size >> 20)) MiB, which is too small"
+
+if [ -z "$yes" ]; then
+    echo "All that is on $device ($what, $((size >> 20)) MiB) will be lost."
+    read -r -p "Type yes to go on: " answer
+    [ "$answer" = yes ] || fail "nothing was written"
+fi
+
+# ---- write ----------------------------------------------------------------------------------------
+echo "usb: writing $((image_size >> 10)) KiB to $device"
+dd if="$image" of="$device" bs=1M conv=notrunc,fsync status=none
+echo "usb: making the data partition"
+# The table is right whatever the kernel thinks of it, which sgdisk warns about.
+sgdisk --move-second-header --new="0:$start:0" --typecode=0:0700 --change-name=0:CORBEL-DATA \
+    "$device" >/dev/null
+at="$device@@$((start * sector))"
+sectors=$((size / sector - start - 33))
+mformat -i "$at" -T "$sectors" -h 64 -s 32 -v CORBELDATA ::
+mmd -i "$at" ::/corbel
+mcopy -i "$at" "$(dirname "$0")/menu-example.cfg" ::/corbel/menu.cfg
+sync
+echo "usb: done: boot it, or put kernels into the partition CORBELDATA (corbel/menu.cfg says how)"

@@ -33,3 +33,19 @@ MUST_CHECK int kernel_load(struct vm *vm, const struct kernel_boot *boot,
 // A bzImage, by the 64-bit boot protocol: Linux kernel documentation, "The Linux/x86 Boot
 // Protocol".
 MUST_CHECK int linux_load(struct vm *vm, const struct kernel_boot *boot, struct guest_start *start);
+
+// Multiboot and Multiboot2 kernels, ELF of either class or by the addresses in their header, which
+// is header bytes into the file, whole, as image_detect() found it. The initial RAM disk is their
+// one module. They start in protected mode without paging, which needs unrestricted guest.
+MUST_CHECK int multiboot1_load(struct vm *vm, const struct kernel_boot *boot, u64 header,
+                               struct guest_start *start);
+MUST_CHECK int multiboot2_load(struct vm *vm, const struct kernel_boot *boot, u64 header,
+                               struct guest_start *start);
+
+// A file without any header: loaded at 1 MiB, entered at its first byte as a Multiboot kernel is.
+MUST_CHECK int flat_load(struct vm *vm, const struct kernel_boot *boot, struct guest_start *start);
+
+// For loaders: logs what is wrong with the VM's kernel and gives err back. Numbers go as ull, since
+// %llu and u64 do not match.
+typedef unsigned long long ull;
+int kernel_refuse(const struct vm *vm, int err, const char *format, ...) PRINTF_LIKE(3, 4);

@@ -4,7 +4,6 @@
 // "Zero Page".
 #include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
-#include "arch/x86_64/lib/log.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/regs/pte.h"
 #include "guest/guest_memory.h"
@@ -68,31 +67,24 @@ struct bzimage {
     u64 initrd_at;
 };
 
-static int refuse(const struct vm *vm, int err, const char *what)
-{
-    log_error("vm %s: bzImage: %s", vm->name, what);
-    return err;
-}
-
 static int check_header(const struct vm *vm, const struct boot_file *file)
 {
     const u8 *f = file->data;
 
     if (file->size < HEADER_NEEDED)
-        return refuse(vm, E_TRUNC, "truncated: it ends inside its setup header");
+        return kernel_refuse(vm, E_TRUNC, "truncated: %llu bytes end inside the setup header",
+                             (ull)file->size);
     if (memcmp(f + HEADER_MAGIC, "HdrS", 4) != 0)
-        return refuse(vm, E_FORMAT, "wrong magic: no \"HdrS\" at 202H");
-    if (le16(f + VERSION) < VERSION_MIN) {
-        log_error(
-            "vm %s: bzImage: boot protocol %u.%02u is too old, 2.12 is the first with a 64-bit "
-            "entry",
-            vm->name, le16(f + VERSION) >> 8, le16(f + VERSION) & 0xffu);
-        return E_UNSUPP;
-    }
+        return kernel_refuse(vm, E_FORMAT, "wrong magic: no \"HdrS\" at 202H");
+    if (le16(f + VERSION) < VERSION_MIN)
+        return kernel_refuse(vm, E_UNSUPP,
+                             "boot protocol %u.%02u is too old: 2.12 is the first that tells of a "
+                             "64-bit entry",
+                             le16(f + VERSION) >> 8, le16(f + VERSION) & 0xffu);
     if (!(f[LOADFLAGS] & LOADED_HIGH))
-        return refuse(vm, E_UNSUPP, "a zImage, loaded below 1 MiB, is not supported");
+        return kernel_refuse(vm, E_UNSUPP, "a zImage, loaded below 1 MiB, is not supported");
     if (!(le16(f + XLOADFLAGS) & KERNEL_64))
-        return refuse(vm, E_UNSUPP, "no 64-bit entry: a 32-bit kernel is not supported");
+        return kernel_refuse(vm, E_UNSUPP, "no 64-bit entry: a 32-bit Linux is not supported");
     return OK;
 }
 
@@ -104,13 +96,11 @@ static int split(const struct vm *vm, const struct boot_file *file, struct bzima
     u64 setup_size = ((sectors ? sectors : 4) + 1) * SECTOR;
     u64 code_size = (u64)le32(file->data + SYSSIZE) * 16;
 
-    if (file->size < setup_size || file->size - setup_size < code_size) {
-        log_error("vm %s: bzImage: truncated: %llu bytes, its header says %llu", vm->name,
-                  (unsigned long long)file->size, (unsigned long long)(setup_size + code_size));
-        return E_TRUNC;
-    }
+    if (file->size < setup_size || file->size - setup_size < code_size)
+        return kernel_refuse(vm, E_TRUNC, "truncated: %llu bytes, its header says %llu",
+                             (ull)file->size, (ull)(setup_size + code_size));
     if (code_size <= ENTRY_64)
-        return refuse(vm, E_FORMAT, "no code behind the setup sectors");
+        return kernel_refuse(vm, E_FORMAT, "no code behind the setup sectors");
     b->setup = file->data;
     b->code = file->data + setup_size;
     b->code_size = code_size;
@@ -132,17 +122,15 @@ static int place_code(const struct vm *vm, const struct pc_memory *memory, struc
         at = PC_HIGH_RAM;
     if (b->setup[RELOCATABLE]) {
         if (!is_power_of_two(align))
-            return refuse(vm, E_FORMAT, "its alignment is no power of two");
+            return kernel_refuse(vm, E_FORMAT, "its alignment of %llxH is no power of two",
+                                 (ull)align);
         if (at <= memory->low_end)
             at = align_up(at, align);
     }
-    if (at > memory->low_end || need > memory->low_end - at) {
-        log_error("vm %s: bzImage: too little memory: the kernel needs %llu KiB from %llx on, RAM "
-                  "ends at %llx",
-                  vm->name, (unsigned long long)(need >> 10), (unsigned long long)at,
-                  (unsigned long long)memory->low_end);
-        return E_RANGE;
-    }
+    if (at > memory->low_end || need > memory->low_end - at)
+        return kernel_refuse(
+            vm, E_RANGE, "too little memory: it needs %llu KiB from %llxH on, RAM ends at %llxH",
+            (ull)need >> 10, (ull)at, (ull)memory->low_end);
     b->at = at;
     b->run_size = need;
     return OK;
@@ -159,13 +147,12 @@ static int place_initrd(const struct vm *vm, const struct kernel_boot *boot, str
         return OK;
     if (top > boot->memory->low_end)
         top = boot->memory->low_end;
-    if (top < size || align_down(top - size, PAGE_SIZE) < bottom) {
-        log_error("vm %s: bzImage: the initrd of %llu KiB does not fit between the kernel's end at "
-                  "%llx and %llx",
-                  vm->name, (unsigned long long)(size >> 10), (unsigned long long)bottom,
-                  (unsigned long long)top);
-        return E_RANGE;
-    }
+    if (top < size || align_down(top - size, PAGE_SIZE) < bottom)
+        return kernel_refuse(
+            vm, E_RANGE,
+            "the initrd of %llu KiB does not fit between the kernel's end at %llxH "
+            "and %llxH",
+            (ull)size >> 10, (ull)bottom, (ull)top);
     b->initrd_at = align_down(top - size, PAGE_SIZE);
     return OK;
 }
@@ -177,11 +164,10 @@ static int check_cmdline(const struct vm *vm, const char *cmdline, const u8 *set
 
     if (most > CMDLINE_END - CMDLINE - 1)
         most = CMDLINE_END - CMDLINE - 1;
-    if (length <= most)
-        return OK;
-    log_error("vm %s: bzImage: the command line has %llu characters, the kernel takes %llu",
-              vm->name, (unsigned long long)length, (unsigned long long)most);
-    return E_RANGE;
+    if (length > most)
+        return kernel_refuse(vm, E_RANGE, "the command line has %llu characters, it takes %llu",
+                             (ull)length, (ull)most);
+    return OK;
 }
 
 // ---- what the kernel is handed ----------------------------------------------------------------
@@ -230,7 +216,7 @@ static int write_all(struct vm *vm, const struct kernel_boot *boot, const struct
 
     if (!area || guest_write(vm, GPA(b->at), b->code, b->code_size) != OK ||
         guest_write(vm, GPA(b->initrd_at), boot->initrd.data, boot->initrd.size) != OK)
-        return refuse(vm, E_RANGE, "the VM lacks RAM that its memory map has");
+        return kernel_refuse(vm, E_RANGE, "the VM lacks RAM that its memory map has");
     memset(area, 0, AREA_SIZE);
     write_page_tables(area + (TABLES - AREA));
     write_gdt(area + (GDT - AREA));

@@ -17,6 +17,7 @@ static const struct choice run_modes[] = {
     {"selftest", RUN_SELFTEST},
     {"bench",    RUN_BENCH   },
     {"caps",     RUN_CAPS    },
+    {"grade",    RUN_GRADE   },
     {"crash",    RUN_CRASH   },
     {NULL,       0           },
 };
@@ -152,7 +153,7 @@ struct option {
 };
 
 static const struct option table[] = {
-    {{"run", "guest|selftest|bench|caps",
+    {{"run", "guest|selftest|bench|caps|grade",
       "run the VMs, the self-tests, the measurements, say what the machine offers, or crash"},
      parse_run                                                                                                   },
     {{"test", "GLOB", "run only the self-tests whose names match"},                                 parse_test   },

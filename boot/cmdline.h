@@ -11,6 +11,7 @@ enum run_mode {
     RUN_SELFTEST, // the in-kernel tests
     RUN_BENCH,    // measure VM exits
     RUN_CAPS,     // say what the machine offers
+    RUN_GRADE,    // set this CPU's VM entry beside the rules
     RUN_CRASH,    // show the crash screen
 };
 

@@ -12,6 +12,7 @@
 #include "arch/x86_64/power.h"
 #include "boot/bench.h"
 #include "boot/builtin.h"
+#include "boot/grade.h"
 #include "boot/guests.h"
 #include "boot/lab.h"
 #include "vmx/vmx_cpus.h"
@@ -103,6 +104,8 @@ int run_mode(const struct options *options, const struct boot_info *info, struct
         return run_selftests(options, hv);
     case RUN_BENCH:
         return bench_run(hv);
+    case RUN_GRADE:
+        return grade_run(hv);
     default:
         return info->nmodules ? guests_run(hv, info, &options->input) : builtin_run(hv);
     }

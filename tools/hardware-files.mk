@@ -17,6 +17,7 @@ HW_C := \
 	arch/x86_64/tsc.c \
 	boot/bench.c \
 	boot/builtin.c \
+	boot/grade.c \
 	boot/guests.c \
 	boot/host_input.c \
 	boot/lab.c \
@@ -25,6 +26,7 @@ HW_C := \
 	boot/run.c \
 	vmx/cell.c \
 	vmx/entry_report.c \
+	vmx/entry_rig.c \
 	vmx/sched.c \
 	vmx/vcpu.c \
 	vmx/vmx_cpus.c \

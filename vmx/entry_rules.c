@@ -51,7 +51,6 @@ enum entry_group entry_section_group(enum entry_section section)
 #define RFLAGS_RESERVED       (BITS(63, 22) | BIT(15) | BIT(5) | BIT(3))
 #define DEBUG_ENABLED         BIT(12) // pending debug exceptions: a breakpoint was met
 #define DEBUGCTL_BTF          BIT(1)
-#define IA32_SMM_MONITOR_CTL  0x9b
 
 #define IN_ALL  (BIT(SEG_ES) | BIT(SEG_CS) | BIT(SEG_SS) | BIT(SEG_DS) | BIT(SEG_FS) | BIT(SEG_GS))
 #define IN_DATA (BIT(SEG_DS) | BIT(SEG_ES) | BIT(SEG_FS) | BIT(SEG_GS))
@@ -97,7 +96,7 @@ static bool canonical(const struct entry_view *s, u64 address)
 }
 
 // Each byte a memory type: SDM volume 3, "Page Attribute Table (PAT)".
-static bool pat_ok(u64 pat)
+bool entry_pat_ok(u64 pat)
 {
     for (unsigned i = 0; i < 8; i++, pat >>= 8)
         if ((pat & 0xff) > 7 || (pat & 0xff) == 2 || (pat & 0xff) == 3)

@@ -61,6 +61,9 @@ extern const unsigned entry_rules_count;
 // The rule of this name, such as "C8"; NULL: there is none.
 const struct entry_rule *entry_rule_find(const char *id, size_t length);
 
+// Whether each byte of IA32_PAT names a memory type: SDM volume 3, "Page Attribute Table (PAT)".
+bool entry_pat_ok(u64 pat);
+
 // The section's title in the SDM.
 const char *entry_section_title(enum entry_section section);
 enum entry_group entry_section_group(enum entry_section section);

@@ -13,6 +13,7 @@
 #define IA32_PRED_CMD                0x49
 #define IA32_BIOS_UPDT_TRIG          0x79
 #define IA32_BIOS_SIGN_ID            0x8b
+#define IA32_SMM_MONITOR_CTL         0x9b
 #define MSR_PLATFORM_INFO            0xce
 #define IA32_MPERF                   0xe7
 #define IA32_APERF                   0xe8
@@ -55,10 +56,16 @@
 #define IA32_VMX_VMFUNC              0x491
 #define IA32_VMX_PROCBASED_CTLS3     0x492
 #define IA32_VMX_EXIT_CTLS2          0x493
+#define IA32_RTIT_CTL                0x570
+#define IA32_S_CET                   0x6a2
+#define IA32_INTERRUPT_SSP_TABLE     0x6a8
 #define IA32_TSC_DEADLINE            0x6e0
+#define IA32_PKRS                    0x6e1
 #define IA32_X2APIC_FIRST            0x800
 #define IA32_X2APIC_LAST             0x8ff
+#define IA32_BNDCFGS                 0xd90
 #define IA32_XSS                     0xda0
+#define IA32_LBR_CTL                 0x14ce
 #define IA32_EFER                    0xc0000080
 #define IA32_STAR                    0xc0000081
 #define IA32_LSTAR                   0xc0000082

@@ -158,9 +158,14 @@ static u32 wanted(const u8 *memory, enum rtc_register alarm, u32 modulus)
     return value < modulus && shown == byte ? value : NEVER;
 }
 
-static bool fits(u32 want, u32 value)
+// The first second from `at` on at which a field, which is so many seconds long, has this value: at
+// itself, or when the field next begins to have it.
+static u32 forward(u32 at, u32 want, u32 length, u32 modulus)
 {
-    return want == ANY || want == value;
+    u32 value = at / length % modulus;
+    if (want == ANY || want == value)
+        return at;
+    return (at / length + (want + modulus - value) % modulus) * length;
 }
 
 u32 rtc_time_to_alarm(const u8 *memory)
@@ -172,16 +177,14 @@ u32 rtc_time_to_alarm(const u8 *memory)
         return 0;
     u32 now = decode_hour(memory, memory[RTC_HOURS]) * 3600 +
               decode(memory, memory[RTC_MINUTES]) * 60 + decode(memory, memory[RTC_SECONDS]);
-    u32 at = now + 1;
-    // From one hour to the next, then minutes, then seconds: some 250 steps at most.
-    for (;;) {
-        if (!fits(hour, at / 3600 % 24))
-            at = (at / 3600 + 1) * 3600;
-        else if (!fits(minute, at / 60 % 60))
-            at = (at / 60 + 1) * 60;
-        else if (!fits(second, at % 60))
-            at++;
-        else
-            return at - now;
-    }
+    // Going forward in one field can carry into the one above, which then has to go on in its turn,
+    // but that leaves those below at 0, from where they carry no more: four rounds at most.
+    u32 at = now + 1, before;
+    do {
+        before = at;
+        at = forward(at, hour, 3600, 24);
+        at = forward(at, minute, 60, 60);
+        at = forward(at, second, 1, 60);
+    } while (at != before);
+    return at - now;
 }

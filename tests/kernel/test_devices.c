@@ -22,6 +22,9 @@ static u64 answer(struct vm *vm, const char *out, u32 out_length, u64 function, 
         return vm->post.code;
     case WORLD_WRITTEN:
         return arg < out_length ? (u8)out[arg] : ~0ull;
+    case WORLD_POWER_BUTTON:
+        pm_power_button(&vm->pm);
+        return 0;
     default:
         return HYPERCALL_UNKNOWN;
     }
@@ -71,7 +74,9 @@ WORLD_TEST(ports, post_code_is_kept)
 WORLD_TEST(ports, unclaimed_accesses_are_counted)
 WORLD_TEST(mmio, unclaimed_accesses_are_counted)
 
-// ---- the debug-exit port ------------------------------------------------------------------------
+WORLD_TEST(pm, power_button_raises_sci)
+
+// ---- ports that end the VM ----------------------------------------------------------------------
 
 // mov eax, value; mov edx, port; out; then a byte that the VM's end must come before.
 #define MARK 0x9000u
@@ -112,6 +117,34 @@ LAB_TEST(ports, debug_exit_ends_with_its_status, NEEDS_VMX)
         lab_run(lab);
         EXPECT_EQ(lab->vm->end, VM_END_DEBUG_EXIT);
         EXPECT_EQ(lab->vm->end_status, rows[i].value << 1 | 1);
+        EXPECT_EQ(*(u8 *)vm_ptr(lab->vm, GPA(MARK), 1), 0);
+    }
+}
+
+// S5, and each register that resets.
+LAB_TEST(ports, power_off_and_resets_end_the_vm, NEEDS_VMX)
+{
+    static const struct {
+        u16 port;
+        u8 size;
+        u32 value;
+        enum vm_end_kind end;
+        const char *text;
+    } rows[] = {
+        {0x604, 2, 0x3400, VM_END_POWER_OFF, "S5"                     },
+        {0x605, 1, 0x34,   VM_END_POWER_OFF, "S5"                     },
+        {0xcf9, 1, 0x06,   VM_END_RESET,     "port CF9H"              },
+        {0x92,  1, 0x01,   VM_END_RESET,     "port 92H"               },
+        {0x64,  1, 0xfe,   VM_END_RESET,     "the keyboard controller"},
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        if (!ends_by_port(t, lab, rows[i].port, rows[i].size, rows[i].value))
+            return;
+        vm_revive(lab->vm);
+        vm_reset_devices(lab->vm);
+        lab_run(lab);
+        if (!ended(t, lab, rows[i].end, rows[i].text))
+            return;
         EXPECT_EQ(*(u8 *)vm_ptr(lab->vm, GPA(MARK), 1), 0);
     }
 }

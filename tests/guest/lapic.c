@@ -28,7 +28,7 @@ GUEST_TEST(lapic, starts_in_virtual_wire_mode)
 {
     static const struct reg_value rows[] = {
         {APIC_ID,        0         },
-        {APIC_VERSION,   0x00050014},
+        {APIC_VERSION,   0x01050014},
         {APIC_TPR,       0         },
         {APIC_PPR,       0         },
         {APIC_LDR,       0         },
@@ -65,7 +65,7 @@ GUEST_TEST(lapic, keeps_no_reserved_bit)
         {APIC_ICR_HIGH,  0xff000000},
         {APIC_TMICT,     ~0u       },
         {APIC_TDCR,      0xb       },
-        {APIC_SVR,       0x3ff     },
+        {APIC_SVR,       0x13ff    },
     };
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
         xapic_write(rows[i].reg, ~0u);

@@ -24,7 +24,7 @@ GUEST_TEST(x2apic, registers_start_as_in_xapic_mode)
     xapic_write(APIC_ICR_HIGH, 0x11000000);
     lapic_x2mode();
     G_EXPECT_EQ(x2apic_read(APIC_ID), 0);
-    G_EXPECT_EQ(x2apic_read(APIC_VERSION), 0x00050014);
+    G_EXPECT_EQ(x2apic_read(APIC_VERSION), 0x01050014);
     G_EXPECT_EQ(x2apic_read(APIC_LDR), 1); // cluster 0, bit 0: from the ID
     G_EXPECT_EQ(x2apic_read(APIC_TPR), 0x30);
     G_EXPECT_EQ(x2apic_read(APIC_SVR), 0x1ff);
@@ -75,7 +75,7 @@ GUEST_TEST(x2apic, reserved_bits_are_gp)
     } rows[] = {
         {APIC_TPR,       0xff      },
         {APIC_EOI,       0         },
-        {APIC_SVR,       0x3ff     },
+        {APIC_SVR,       0x13ff    },
         {APIC_ESR,       0         },
         {APIC_LVT_THERM, 0x117ff   },
         {APIC_LVT_PERF,  0x117ff   },
@@ -181,5 +181,5 @@ GUEST_TEST_WITH(x2apic, not_offered_it_is_not_there, GUEST_TEST_XAPIC)
     G_EXPECT_EQ(cpuid(1, 0).ecx & CPUID_1_ECX_X2APIC, 0);
     G_EXPECT_EQ(try_wrmsr(IA32_APIC_BASE, rdmsr(IA32_APIC_BASE) | APIC_BASE_X2APIC), GP);
     G_EXPECT_EQ(try_rdmsr(IA32_X2APIC_FIRST + (APIC_ID >> 4), NULL), GP);
-    G_EXPECT_EQ(xapic_read(APIC_VERSION), 0x00050014);
+    G_EXPECT_EQ(xapic_read(APIC_VERSION), 0x01050014);
 }

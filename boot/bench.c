@@ -49,9 +49,7 @@ static bool run(struct cell *cell)
 
 int bench_run(struct hypervisor *hv)
 {
-    const struct cell_config config = {
-        .name = "bench", .console = {console_out, NULL}
-    };
+    const struct cell_config config = {.name = "bench", .console = {.write = console_out}};
     struct cell *cell;
 
     if (cell_create(hv, &config, &cell) != OK)

@@ -61,9 +61,7 @@ static bool run_image(struct cell *cell, const void *image, u64 size, gpa_t base
 static bool run_one(struct hypervisor *hv, const struct builtin *b)
 {
     const struct guest_image *record = (const void *)b->image;
-    const struct cell_config config = {
-        .name = b->name, .console = {console_out, NULL}
-    };
+    const struct cell_config config = {.name = b->name, .console = {.write = console_out}};
     struct cell *cell;
     bool good = false;
     hpa_t base;

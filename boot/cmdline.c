@@ -89,17 +89,17 @@ static bool parse_log(struct options *options, struct word value)
 // The last port whose eight registers still lie in the I/O space.
 #define SERIAL_PORT_LAST 0xfff8u
 
-static bool parse_serial(struct console_choice *console, struct word item)
+// "serial" or "serial:PORT"; *port is 0 for the first.
+static bool parse_serial(struct word item, u16 *port)
 {
     struct word name;
-    u64 port = 0;
+    u64 value = 0;
     if (!word_split(&item, ':', &name) || !word_is(name, "serial"))
         return false;
-    if (item.text &&
-        (str_to_u64(item.text, item.length, false, &port) || port == 0 || port > SERIAL_PORT_LAST))
+    if (item.text && (str_to_u64(item.text, item.length, false, &value) || value == 0 ||
+                      value > SERIAL_PORT_LAST))
         return false;
-    console->serial = true;
-    console->serial_port = (u16)port;
+    *port = (u16)value;
     return true;
 }
 
@@ -115,11 +115,26 @@ static bool parse_console(struct options *options, struct word value)
                 console.e9 = true;
             else if (word_is(item, "screen"))
                 console.screen = true;
-            else if (!parse_serial(&console, item))
+            else if (parse_serial(item, &console.serial_port))
+                console.serial = true;
+            else
                 return false;
         }
     }
     options->console = console;
+    return true;
+}
+
+static bool parse_input(struct options *options, struct word value)
+{
+    struct input_choice input = {.from = INPUT_SERIAL};
+    if (word_is(value, "auto"))
+        input.from = INPUT_AUTO;
+    else if (word_is(value, "none"))
+        input.from = INPUT_NONE;
+    else if (!parse_serial(value, &input.serial_port))
+        return false;
+    options->input = input;
     return true;
 }
 
@@ -159,6 +174,7 @@ static const struct option table[] = {
     {{"test", "GLOB", "run only the self-tests whose names match"},                                 parse_test   },
     {{"log", "error|warn|info|debug", "show lines up to this level"},                               parse_log    },
     {{"console", "auto|none|LIST of serial[:PORT],e9,screen", "where the log goes"},                parse_console},
+    {{"input", "auto|none|serial[:PORT]", "what the guests' input comes from"},                     parse_input  },
     {{"end", "auto|halt|reboot|bochs|qemu", "what to do when the run is over"},                     parse_end    },
     {{"without",
       "LIST of unrestricted-guest,preemption-timer,vpid,ept-1g,ept-2m,ack-on-exit,tpr-shadow,vnmi",
@@ -205,7 +221,7 @@ static int parse_word(struct word word, struct options *options, u32 *seen, stru
     if (!option)
         return why_set(why, E_INVAL,
                        "command line: unknown word \"%.*s\"; there are run=, test=, log=, "
-                       "console=, end= and without=",
+                       "console=, input=, end= and without=",
                        WORD_ARGS(word));
     u32 bit = BIT32(option - table);
     if (*seen & bit)

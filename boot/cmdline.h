@@ -23,11 +23,18 @@ struct console_choice {
     bool screen;
 };
 
+// Where the guests' input comes from.
+struct input_choice {
+    enum { INPUT_AUTO, INPUT_NONE, INPUT_SERIAL } from; // INPUT_AUTO: a serial port if there is one
+    u16 serial_port;                                    // 0: the first that is found
+};
+
 struct options {
     enum run_mode run;
     char test[64]; // glob that a self-test's name must match
     enum log_level log;
     struct console_choice console;
+    struct input_choice input;
     bool end_auto;    // whoever ends the run finds out how
     enum end_how end; // unless end_auto
     u32 without;      // set of enum vmx_feature to be treated as absent

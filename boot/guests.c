@@ -7,6 +7,9 @@
 #include "arch/x86_64/lib/log.h"
 #include "arch/x86_64/lib/phys.h"
 #include "arch/x86_64/lib/string.h"
+#include "boot/guest_console.h"
+#include "boot/host_input.h"
+#include "boot/machine.h"
 #include "boot/modline.h"
 #include "boot/run.h"
 #include "guest/acpi_tables.h"
@@ -24,6 +27,7 @@ struct guest {
     struct boot_file kernel, initrd;
     struct pc_memory memory;
     struct cell *cell; // NULL: it does not run
+    struct guest_console *console;
 };
 
 struct guests {
@@ -32,17 +36,13 @@ struct guests {
     struct guest list[SCHED_VMS];
     unsigned count;
     struct sched sched;
+    struct terminal terminal;
+    struct guest_console consoles[SCHED_VMS];
     unsigned failed;  // VMs that ended otherwise than a guest ends by itself
     unsigned refused; // VMs that were never started
 };
 
 _Static_assert(BOOT_MODULES_MAX <= SCHED_VMS, "each module may be a kernel");
-
-static void console_out(void *ctx, const u8 *data, size_t length)
-{
-    (void)ctx;
-    log_raw((const char *)data, length);
-}
 
 // ---- what the modules say ---------------------------------------------------------------------
 
@@ -179,7 +179,11 @@ static int alloc_memory(const struct guests *g, struct guest *guest)
 
 static int make(struct guests *g, struct guest *guest)
 {
-    const struct cell_config config = {.name = guest->role->vm, .console = {.write = console_out}};
+    guest->console = &g->consoles[guest - g->list];
+    const struct cell_config config = {
+        .name = guest->role->vm,
+        .console = guest_console_chardev(guest->console),
+    };
 
     int err = cell_create(g->hv, &config, &guest->cell);
     if (err)
@@ -190,8 +194,11 @@ static int make(struct guests *g, struct guest *guest)
     if (err) {
         cell_destroy(guest->cell);
         guest->cell = NULL;
+        return err;
     }
-    return err;
+    guest_console_attach(guest->console, &g->terminal, &guest->cell->vm);
+    g->sched.cells[g->sched.count++] = guest->cell;
+    return OK;
 }
 
 // ---- the ends of VMs --------------------------------------------------------------------------
@@ -222,9 +229,10 @@ static bool ended(void *ctx, struct cell *cell)
 
     if (vm->end == VM_END_RESET && restart(guest))
         return true;
+    guest_console_detach(guest->console);
     log_info("vm %s: stopped: %s (%s)", vm->name, vm_end_name(vm->end), vm->end_text);
-    bool good =
-        vm->end == VM_END_POWER_OFF || (vm->end == VM_END_DEBUG_EXIT && vm->end_status == 1);
+    bool good = vm->end == VM_END_POWER_OFF || vm->end == VM_END_LEFT ||
+                (vm->end == VM_END_DEBUG_EXIT && vm->end_status == 1);
     g->failed += !good;
     cell_stats(cell);
     cell_destroy(cell);
@@ -234,7 +242,28 @@ static bool ended(void *ctx, struct cell *cell)
 
 // ---- the run ----------------------------------------------------------------------------------
 
-int guests_run(struct hypervisor *hv, const struct boot_info *info)
+static void poll(void *ctx)
+{
+    struct guests *g = ctx;
+    terminal_poll(&g->terminal);
+}
+
+static void open_terminal(struct guests *g, const struct input_choice *choice)
+{
+    struct host_input input = host_input_open(choice, machine_acpi());
+    const struct terminal_config config = {
+        .input = input.serial,
+        .poll = input.poll,
+        .labels = g->count > 1,
+        .work = sched_host_work,
+    };
+
+    terminal_init(&g->terminal, &config);
+    g->sched = (struct sched){.ended = ended, .poll = poll, .ctx = g, .input = input.serial};
+}
+
+int guests_run(struct hypervisor *hv, const struct boot_info *info,
+               const struct input_choice *input)
 {
     static struct guests guests; // large
     struct guests *g = &guests;
@@ -243,16 +272,15 @@ int guests_run(struct hypervisor *hv, const struct boot_info *info)
     if (parse_lines(info, g->roles) != OK)
         return STATUS_BAD_BOOT;
     collect(g, info);
-    g->sched = (struct sched){.ended = ended, .ctx = g};
+    open_terminal(g, input);
     for (unsigned i = 0; i < g->count; i++) {
         int err = make(g, &g->list[i]);
         if (err) {
             log_error("vm %s: not started: %s", g->list[i].role->vm, err_name(err));
             g->refused++;
-            continue;
         }
-        g->sched.cells[g->sched.count++] = g->list[i].cell;
     }
+    terminal_announce(&g->terminal);
     sched_run(&g->sched);
     return g->refused ? STATUS_BAD_BOOT : g->failed ? STATUS_FAILED : STATUS_OK;
 }

@@ -49,7 +49,7 @@ static void keep_output(void *ctx, const u8 *data, size_t length)
 static bool lab_make(struct selftest_ctx *t, struct lab *lab, const char *name, bool no_x2apic)
 {
     const struct cell_config config = {
-        .name = name, .console = {keep_output, lab},
+        .name = name, .console = {.write = keep_output, .ctx = lab},
              .no_x2apic = no_x2apic
     };
 

@@ -28,6 +28,7 @@
 
 static struct memmap memmap; // large, so not on the stack
 static u64 ebda;             // host-physical, 0 where there is none
+static struct acpi_info acpi;
 
 // ---- memory -----------------------------------------------------------------------------------
 
@@ -198,7 +199,6 @@ static const void *map_table(void *ctx, u64 pa, u64 size)
 
 static void read_acpi(const struct boot_info *info, struct tsc_references *refs)
 {
-    static struct acpi_info acpi;
     const struct acpi_memory memory = {.map = map_table};
     bool bios = info->efi_bits == 0;
 
@@ -217,6 +217,11 @@ static void read_acpi(const struct boot_info *info, struct tsc_references *refs)
     if (acpi.pm_timer.space == ACPI_PORT)
         refs->pm_timer_port = (u16)acpi.pm_timer.address;
     refs->hpet = HPA(acpi.hpet_address);
+}
+
+const struct acpi_info *machine_acpi(void)
+{
+    return &acpi;
 }
 
 int machine_time(const struct boot_info *info)

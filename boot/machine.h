@@ -2,6 +2,7 @@
 // Bringing up the machine, step by step, as kmain lists it.
 #pragma once
 
+#include "arch/x86_64/acpi.h"
 #include "boot/cmdline.h"
 #include "boot/mbi.h"
 #include "vmx/hypervisor.h"
@@ -27,6 +28,9 @@ int machine_time(const struct boot_info *info);
 
 // What time it is, for the clocks of the VMs. Needs machine_time.
 void machine_wallclock(struct hypervisor *hv);
+
+// What the tables said; empty if there are none.
+const struct acpi_info *machine_acpi(void);
 
 // Probes VMX, judges it, reads the MTRRs. The verdict is in hv.
 void machine_vmx(const struct options *options, struct hypervisor *hv);

@@ -51,8 +51,10 @@ static inline void irq_set(const struct irq_pin *pin, bool level)
         pin->set(pin->ctx, pin->line, level);
 }
 
-// The world's side of a character device: where its output goes.
+// The world's side of a character device: where its output goes, and who hears that it has room for
+// input again (NULL: nobody).
 struct chardev {
     void (*write)(void *ctx, const u8 *data, size_t length);
     void *ctx;
+    void (*room)(void *ctx); // called within an access, and may call the device's receive function
 };

@@ -174,6 +174,18 @@ size_t uart_receive(struct uart *uart, const u8 *data, size_t n)
     return taken;
 }
 
+bool uart_listens(const struct uart *uart)
+{
+    return uart->ier & IER_RECEIVED;
+}
+
+// The guest could take a byte now if there is one.
+static void tell_room(struct uart *uart)
+{
+    if (uart->count == 0 && uart->config.out.room)
+        uart->config.out.room(uart->config.out.ctx);
+}
+
 static u8 read_data(struct uart *uart)
 {
     u8 byte = uart->fifo[uart->head];
@@ -184,6 +196,7 @@ static u8 read_data(struct uart *uart)
         uart->head = (u8)(uart->head + 1) % UART_FIFO;
     restart_timeout(uart);
     update_irq(uart);
+    tell_room(uart);
     return byte;
 }
 
@@ -208,6 +221,8 @@ static void write_mcr(struct uart *uart, u8 value)
     uart->deltas |= ended >> 4 & MSR_RI_ENDED; // RI's bit is for its end only
     uart->inputs = inputs;
     update_irq(uart);
+    if (uart_listens(uart))
+        tell_room(uart);
 }
 
 static u8 read_msr(struct uart *uart)
@@ -245,6 +260,8 @@ static void write_ier(struct uart *uart, u8 value)
     if (risen & IER_RECEIVED)
         restart_timeout(uart);
     update_irq(uart);
+    if (risen & IER_RECEIVED)
+        tell_room(uart);
 }
 
 static u8 read_iir(struct uart *uart)
@@ -266,10 +283,13 @@ static void write_fcr(struct uart *uart, u8 value)
     if (switched || effective & FCR_CLEAR_RECEIVED)
         clear_received(uart);
     update_irq(uart);
+    if (uart_listens(uart))
+        tell_room(uart);
 }
 
 static u8 read_lsr(struct uart *uart)
 {
+    tell_room(uart);
     u8 value = LSR_EMPTY | uart->errors | (uart->count ? LSR_READY : 0);
     if (uart->errors) {
         uart->errors = 0;

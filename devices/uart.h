@@ -55,9 +55,14 @@ void uart_init(struct uart *uart, const struct uart_config *config);
 // Claims the eight ports; bus_attach's errors.
 int uart_attach(struct uart *uart, struct bus *bus);
 
-// The world's input: takes as many of the n bytes as there is room for and says how many; the
-// caller keeps the rest and offers it again once the guest has read. In loopback nothing is taken.
+// The world's input: takes as many of the n bytes as there is room for and says how many. In
+// loopback nothing is taken. The caller keeps the rest and offers it again when out.room is called:
+// when the guest has read the last byte, looks for one in LSR, or turns on the interrupt for it.
 size_t uart_receive(struct uart *uart, const u8 *data, size_t n);
 
 // How many bytes uart_receive would take now.
 size_t uart_room(const struct uart *uart);
+
+// Whether the guest waits for the interrupt of received data; else it may look at LSR one day, or
+// have no driver yet.
+bool uart_listens(const struct uart *uart);

@@ -21,6 +21,7 @@ const char *vm_end_name(enum vm_end_kind kind)
         [VM_END_ENTRY_FAILED] = "VM entry failed",
         [VM_END_EMULATION] = "cannot be emulated",
         [VM_END_EPT] = "EPT",
+        [VM_END_LEFT] = "left",
         [VM_END_TEST] = "stopped by a test",
     };
     return names[kind];

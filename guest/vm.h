@@ -35,6 +35,7 @@ enum vm_end_kind {
     VM_END_ENTRY_FAILED, // the CPU refused the VM entry
     VM_END_EMULATION,    // an instruction that touches a device and cannot be emulated
     VM_END_EPT,          // EPT misconfiguration, or a right it does not have
+    VM_END_LEFT,         // the user ended it from the console
     VM_END_TEST,         // a self-test asked for it
 };
 

@@ -38,13 +38,16 @@ $O/g/tiny64.elf: $(RT64) $O/g/64/guest/tiny/tiny.o guest/tiny/program.ld
 $O/g/tests64.elf: $(RT64) $(GUEST_TESTS:%.c=$O/g/64/%.o) guest/tiny/program.ld
 	$Q$(CC) -m64 $(GUEST_LD) -o $@ $(filter %.o,$^)
 
+$O/g/echo64.elf: $(RT64) $O/g/64/guest/tiny/echo.o guest/tiny/program.ld
+	$Q$(CC) -m64 $(GUEST_LD) -o $@ $(filter %.o,$^)
+
 $O/g/bench64.elf: $(RT64) $O/g/64/guest/tiny/bench.o guest/tiny/program.ld
 	$Q$(CC) -m64 $(GUEST_LD) -o $@ $(filter %.o,$^)
 
 $O/g/tiny32.elf: $(RT32) $O/g/32/guest/tiny/tiny.o guest/tiny/program.ld
 	$Q$(CC) -m32 -Wl,-m,elf_i386 $(GUEST_LD) -o $@ $(filter %.o,$^)
 
-$O/g/tiny64.bin $O/g/tiny32.bin $O/g/tests64.bin $O/g/bench64.bin: %.bin: %.elf
+$O/g/tiny64.bin $O/g/tiny32.bin $O/g/tests64.bin $O/g/bench64.bin $O/g/echo64.bin: %.bin: %.elf
 	$Qobjcopy -O binary $< $@
 
 $O/g/tiny16.bin: guest/tiny/tiny16.asm | $O/.packages-build
@@ -52,3 +55,7 @@ $O/g/tiny16.bin: guest/tiny/tiny16.asm | $O/.packages-build
 	$Q$(NASM) -f bin -w+all -Werror $< -o $@
 
 $O/k/guest/blobs.asm.o: $(GUEST_BINS)
+
+# Not embedded: modules that tests boot.
+GUEST_MODULES := $O/g/echo64.bin
+kernel iso: $(GUEST_MODULES)

@@ -2,10 +2,10 @@
 #include "arch/x86_64/console.h"
 
 #include "arch/x86_64/fbcon.h"
+#include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/fmt.h"
 #include "arch/x86_64/lib/log.h"
-#include "arch/x86_64/serial.h"
 #include "arch/x86_64/textgrid.h"
 #include "arch/x86_64/vga_text.h"
 
@@ -17,6 +17,8 @@ static struct {
     const struct port_io *io;
     bool has_serial, has_debug_port;
     struct serial serial;
+    struct serial input; // where that is another port
+    struct serial_input received;
     struct vga_text vga;
     struct fbcon fb;
     struct textgrid grid;
@@ -124,9 +126,29 @@ void console_flush(void)
         serial_drain(&console.serial);
 }
 
-int console_poll_read(void)
+// The port itself where the console writes to it already: a second set-up would lose what it sends.
+static struct serial *find_input(u16 base)
 {
-    return console.has_serial ? serial_poll_read(&console.serial) : -1;
+    if (console.has_serial && base == console.serial.base)
+        return &console.serial;
+    return serial_init(&console.input, console.io, base) == OK ? &console.input : NULL;
+}
+
+static struct serial *first_input(void)
+{
+    static const u16 bases[] = {SERIAL_COM1, SERIAL_COM2, SERIAL_COM3, SERIAL_COM4};
+    struct serial *found = console.has_serial ? &console.serial : NULL;
+    for (unsigned i = 0; i < ARRAY_SIZE(bases) && !found; i++)
+        found = find_input(bases[i]);
+    return found;
+}
+
+struct serial *console_listen(u16 base, void (*arrived)(void))
+{
+    struct serial *found = base ? find_input(base) : first_input();
+    if (found)
+        serial_listen(found, &console.received, arrived);
+    return found;
 }
 
 u32 console_screen_columns(void)

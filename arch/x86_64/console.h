@@ -5,6 +5,7 @@
 
 #include "arch/x86_64/port_io.h"
 #include "arch/x86_64/screen.h"
+#include "arch/x86_64/serial.h"
 
 struct console_config {
     const struct port_io *io;
@@ -33,8 +34,10 @@ void console_write_screen(const char *text, size_t length);
 // last characters are lost.
 void console_flush(void);
 
-// The next byte received on the serial port, or -1 if there is none.
-int console_poll_read(void);
+// Starts receiving from the serial port at this base, or with 0 from the first there is: the one
+// the console writes to, else COM1 to COM4, as serial_listen() does. The port, or NULL if there
+// is none.
+struct serial *console_listen(u16 base, void (*arrived)(void));
 
 // The screen's size in characters; 0 if there is none.
 u32 console_screen_columns(void);

@@ -54,18 +54,40 @@ static void ioapic_write(volatile u8 *registers, u32 index, u32 value)
     *(volatile u32 *)(registers + IOAPIC_WINDOW) = value;
 }
 
+// 0 if nothing answers there.
+static u32 ioapic_entries(volatile u8 *registers)
+{
+    u32 entries = (ioapic_read(registers, IOAPIC_VERSION) >> 16 & 0xff) + 1;
+    return entries > IOAPIC_MAX_ENTRIES ? 0 : entries;
+}
+
 int ioapic_silence(hpa_t base)
 {
     volatile u8 *registers = mmio_map(base, PAGE_SIZE, MEM_UC);
     if (!registers)
         return E_NOMEM;
-    u32 entries = (ioapic_read(registers, IOAPIC_VERSION) >> 16 & 0xff) + 1;
-    if (entries > IOAPIC_MAX_ENTRIES) {
+    u32 entries = ioapic_entries(registers);
+    if (!entries) {
         log_warn("ioapic: nothing at 0x%llx", (unsigned long long)base.raw);
         return E_NOENT;
     }
     // Masked and edge-triggered: that also ends a level interrupt firmware left unacknowledged.
     for (u32 i = 0; i < entries; i++)
         ioapic_write(registers, IOAPIC_REDIRECTION + 2 * i, IOAPIC_MASKED);
+    return OK;
+}
+
+int ioapic_route(hpa_t base, u32 pin, u64 entry)
+{
+    volatile u8 *registers = mmio_map(base, PAGE_SIZE, MEM_UC);
+    if (!registers)
+        return E_NOMEM;
+    if (pin >= ioapic_entries(registers)) {
+        log_warn("ioapic: 0x%llx has no pin %u", (unsigned long long)base.raw, pin);
+        return E_RANGE;
+    }
+    // The half with the mask last: until then the pin is silent, or sends as before.
+    ioapic_write(registers, IOAPIC_REDIRECTION + 2 * pin + 1, (u32)(entry >> 32));
+    ioapic_write(registers, IOAPIC_REDIRECTION + 2 * pin, (u32)entry);
     return OK;
 }

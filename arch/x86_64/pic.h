@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The host's old and new interrupt controllers for devices, which Corbel only has to silence: no
-// host device interrupts it. Intel 8259A and 82093AA datasheets.
+// The host's old and new interrupt controllers for devices. Corbel silences them all but for the
+// one line of the UART that it listens to. Intel 8259A and 82093AA datasheets.
 #pragma once
 
 #include "arch/x86_64/lib/types.h"
@@ -14,3 +14,6 @@ void pic_silence(void);
 // Masks every redirection of the I/O APIC at this host-physical address. E_NOENT (logged) if
 // nothing answers there.
 int ioapic_silence(hpa_t base);
+
+// Writes one entry of its redirection table. E_RANGE (logged) if it has no such pin, E_NOMEM.
+int ioapic_route(hpa_t base, u32 pin, u64 entry);

@@ -121,8 +121,8 @@ static void machine_init(struct machine *m, u8 options)
         .port = UART_COM1,
         .clock = &m->clock,
         .queue = &m->queue,
-        .irq = {pic_set_irq, &m->pic, 4},
-        .out = {console_write,           m     },
+        .irq = {pic_set_irq, &m->pic,     4},
+        .out = {.write = console_write,           .ctx = m},
     };
     lapic_init(&m->lapic, &lapic);
     pic_init(&m->pic, (struct irq_pin){lapic_lint_set, &m->lapic, 0});

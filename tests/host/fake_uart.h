@@ -35,8 +35,11 @@ static struct {
     unsigned overruns;     // bytes written with no room for them
     unsigned while_misset; // bytes sent at a wrong rate or format
     bool leaked;           // a loopback byte went out on the line
-    u8 received[64];
+    u8 received[20000];
     unsigned nreceived, next_received;
+    unsigned iir_reads;
+    bool overrun;  // LSR has that bit until it is read
+    unsigned late; // bytes 'a', 'b', ... that arrive one an LSR read
     char sent[20000];
     size_t nsent;
     bool has_e9;
@@ -82,8 +85,12 @@ static void fake_transmit(u8 value)
 
 static u8 fake_lsr(void)
 {
+    u8 overrun = fake.overrun ? 2 : 0;
+    fake.overrun = false;
+    if (fake.late)
+        fake_receive((u8)('a' + --fake.late % 26));
     if (fake.fault == FAKE_BUSY)
-        return fake.nreceived != fake.next_received;
+        return (fake.nreceived != fake.next_received) | overrun;
     if (fake.fifo && --fake.until_sent == 0) {
         fake.fifo--;
         fake.until_sent = fake.pace;
@@ -91,7 +98,7 @@ static u8 fake_lsr(void)
         fake.shifting--;
     }
     u8 ready = fake.nreceived != fake.next_received || fake.fault == FAKE_ALWAYS_DR;
-    return (fake.fifo ? 0 : 0x20) | (fake.fifo || fake.shifting ? 0 : 0x40) | ready;
+    return (fake.fifo ? 0 : 0x20) | (fake.fifo || fake.shifting ? 0 : 0x40) | ready | overrun;
 }
 
 static u8 fake_in8(u16 port)
@@ -109,6 +116,7 @@ static u8 fake_in8(u16 port)
                    ? 0
                    : fake.received[fake.next_received++ % sizeof(fake.received)];
     case 2:
+        fake.iir_reads++;
         return fake.fault == FAKE_NO_FIFO || !(fake.fcr & 1) ? 0x01 : 0xc1;
     case 5:
         return fake_lsr();

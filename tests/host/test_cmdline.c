@@ -110,6 +110,28 @@ static void consoles(void **state)
     }
 }
 
+static void inputs(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line;
+        struct input_choice want;
+    } rows[] = {
+        {"input=auto",           {INPUT_AUTO, 0}       },
+        {"input=none",           {INPUT_NONE, 0}       },
+        {"input=serial",         {INPUT_SERIAL, 0}     },
+        {"input=serial:0x2f8",   {INPUT_SERIAL, 0x2f8} },
+        {"input=serial:65528",   {INPUT_SERIAL, 0xfff8}},
+        {"console=serial:0x3e8", {INPUT_AUTO, 0}       },
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        accepted(rows[i].line);
+        if (options.input.from != rows[i].want.from ||
+            options.input.serial_port != rows[i].want.serial_port)
+            fail_msg("%s", rows[i].line);
+    }
+}
+
 static void features(void **state)
 {
     (void)state;
@@ -137,7 +159,7 @@ static void features(void **state)
 static void unknown_words(void **state)
 {
     (void)state;
-#define REST "; there are run=, test=, log=, console=, end= and without="
+#define REST "; there are run=, test=, log=, console=, input=, end= and without="
     refused("frobnicate", "command line: unknown word \"frobnicate\"" REST);
     refused("run=caps x=1", "command line: unknown word \"x=1\"" REST);
     refused("Run=caps", "command line: unknown word \"Run=caps\"" REST);
@@ -296,17 +318,12 @@ static void words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),
-        cmocka_unit_test(each_choice),
-        cmocka_unit_test(several_words),
-        cmocka_unit_test(consoles),
-        cmocka_unit_test(features),
-        cmocka_unit_test(unknown_words),
-        cmocka_unit_test(wrong_values),
-        cmocka_unit_test(long_glob),
-        cmocka_unit_test(twice_and_what_came_before),
-        cmocka_unit_test(documented),
-        cmocka_unit_test(words),
+        cmocka_unit_test(defaults),      cmocka_unit_test(each_choice),
+        cmocka_unit_test(several_words), cmocka_unit_test(consoles),
+        cmocka_unit_test(inputs),        cmocka_unit_test(features),
+        cmocka_unit_test(unknown_words), cmocka_unit_test(wrong_values),
+        cmocka_unit_test(long_glob),     cmocka_unit_test(twice_and_what_came_before),
+        cmocka_unit_test(documented),    cmocka_unit_test(words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,7 +69,8 @@ static void nothing_found_is_survived(void **state)
     log_info("into the void");
     console_flush();
     console_alarm();
-    assert_int_equal(console_poll_read(), -1);
+    assert_null(console_listen(0, NULL));
+    assert_null(console_listen(FAKE_BASE, NULL));
     assert_int_equal(console_screen_rows(), 0);
     assert_int_equal(console_screen_columns(), 0);
     char tail[100] = "";
@@ -200,14 +201,41 @@ static void a_screen_it_cannot_show_is_named(void **state)
     assert_int_equal(console_screen_rows(), 0);
 }
 
-static void input_comes_from_the_serial_port(void **state)
+static void expect_input_from(struct serial *serial, u16 base)
+{
+    assert_non_null(serial);
+    assert_int_equal(serial->base, base);
+    fake_receive('k');
+    serial_receive(serial);
+    assert_int_equal(serial_read(serial), 'k');
+    assert_int_equal(serial_read(serial), -1);
+}
+
+static void input_comes_from_the_port_the_log_goes_to(void **state)
 {
     (void)state;
     struct console_config config = config_of(FAKE_BASE, false);
     console_init(&config);
-    fake_receive('k');
-    assert_int_equal(console_poll_read(), 'k');
-    assert_int_equal(console_poll_read(), -1);
+    console_write("before", 6);
+    fake.divisor = 0x1234; // a second set-up would change it
+    expect_input_from(console_listen(0, NULL), FAKE_BASE);
+    expect_input_from(console_listen(FAKE_BASE, NULL), FAKE_BASE);
+    assert_int_equal(fake.divisor, 0x1234);
+}
+
+static void input_comes_from_a_port_where_nothing_goes(void **state)
+{
+    (void)state;
+    fake.has_e9 = true;
+    struct console_config config = config_of(0, true);
+    console_init(&config);
+    expect_input_from(console_listen(0, NULL),
+                      SERIAL_COM2); // where the fake is: the second looked at
+    assert_int_equal(fake.divisor, 1);
+    console_write("text", 4);
+    assert_int_equal(fake.nsent, 0);
+    expect_input_from(console_listen(FAKE_BASE, NULL), FAKE_BASE);
+    assert_null(console_listen(0x3f8, NULL));
 }
 
 int main(void)
@@ -223,7 +251,8 @@ int main(void)
         cmocka_unit_test_setup(a_dropped_screen_is_left_alone, fresh),
         cmocka_unit_test_setup(a_framebuffer_is_drawn_on, fresh),
         cmocka_unit_test_setup(a_screen_it_cannot_show_is_named, fresh),
-        cmocka_unit_test_setup(input_comes_from_the_serial_port, fresh),
+        cmocka_unit_test_setup(input_comes_from_the_port_the_log_goes_to, fresh),
+        cmocka_unit_test_setup(input_comes_from_a_port_where_nothing_goes, fresh),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

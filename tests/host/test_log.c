@@ -134,8 +134,28 @@ static void replay_keeps_raw_text_and_lines_apart(void **state)
     log_debug("hidden");
     log_raw("raw\n", 4);
     log_set_sink(catch, true);
-    const char *end = "\nprompt> plain\nraw\n";
+    const char *end = "\nprompt> \nplain\nraw\n";
     assert_string_equal(seen + seen_length - strlen(end), end);
+}
+
+static void a_line_does_not_begin_within_raw_text(void **state)
+{
+    (void)state;
+    log_set_sink(catch, false);
+    assert_false(log_mid_line());
+    log_raw("login: ", 7);
+    assert_true(log_mid_line());
+    log_debug("hidden");
+    assert_true(log_mid_line());
+    log_info("line");
+    assert_false(log_mid_line());
+    log_info("line");
+    log_raw("root", 4);
+    log_raw("", 0);
+    assert_true(log_mid_line());
+    log_raw("\n", 1);
+    log_warn("last");
+    assert_string_equal(seen, "login: \nline\nline\nroot\nwarning: last\n");
 }
 
 static void a_long_line_is_cut(void **state)
@@ -216,6 +236,7 @@ int main(void)
         cmocka_unit_test_setup(the_ring_holds_its_size, fresh),
         cmocka_unit_test_setup(replay_obeys_the_level, fresh),
         cmocka_unit_test_setup(replay_keeps_raw_text_and_lines_apart, fresh),
+        cmocka_unit_test_setup(a_line_does_not_begin_within_raw_text, fresh),
         cmocka_unit_test_setup(a_long_line_is_cut, fresh),
         cmocka_unit_test_setup(the_cut_is_exact, fresh),
         cmocka_unit_test_setup(repeated_lines_are_limited, fresh),

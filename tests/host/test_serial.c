@@ -14,6 +14,14 @@
 // More than the driver's patience with a few waits, less than a hang.
 #define BOUNDED 10000000u
 
+static struct serial_input input;
+static unsigned arrivals;
+
+static void on_arrival(void)
+{
+    arrivals++;
+}
+
 // stuck: the value that a register stuck at one has.
 static struct serial start_stuck(enum fake_fault fault, u8 stuck, int want)
 {
@@ -42,7 +50,7 @@ static void a_working_uart_is_set_up(void **state)
     assert_int_equal(fake.nsent, 0);
     assert_false(fake.leaked);
     assert_int_equal(serial.fifo_size, 16);
-    assert_int_equal(serial_poll_read(&serial), -1);
+    assert_int_equal(serial_read(&serial), -1);
 }
 
 static void text_arrives_whole_and_in_order(void **state)
@@ -94,7 +102,9 @@ static void a_missing_uart_is_not_touched_again(void **state)
         u64 before = fake.reads;
         serial_write(&serial, "lost", 4);
         serial_drain(&serial);
-        assert_int_equal(serial_poll_read(&serial), -1);
+        serial_listen(&serial, &input, NULL);
+        serial_receive(&serial);
+        assert_int_equal(serial_read(&serial), -1);
         assert_int_equal(fake.reads, before);
         assert_int_equal(fake.nsent, 0);
     }
@@ -188,7 +198,6 @@ static void a_uart_that_vanishes_does_not_hang(void **state)
     fake.fault = FAKE_NOTHING;
     serial_write(&serial, "lost", 4);
     serial_drain(&serial);
-    assert_int_equal(serial_poll_read(&serial), -1);
     assert_true(fake.reads < BOUNDED);
 }
 
@@ -202,15 +211,214 @@ static void drain_is_bounded(void **state)
     assert_true(serial.timed_out);
 }
 
-static void input_is_read_in_order(void **state)
+static struct serial listening(void)
+{
+    struct serial serial = start(FAKE_WORKS, OK);
+    arrivals = 0;
+    serial_listen(&serial, &input, on_arrival);
+    return serial;
+}
+
+static void receive_many(struct serial *serial, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        fake_receive((u8)(i * 7));
+    serial_receive(serial);
+}
+
+static void listening_sets_fifo_interrupt_and_rts(void **state)
+{
+    (void)state;
+    listening();
+    assert_int_equal(fake.fcr, 0x41); // on, four bytes, nothing cleared
+    assert_int_equal(fake.ier, 5);    // received data, line status
+    assert_int_equal(fake.mcr, 0xb);  // DTR, RTS, OUT2
+}
+
+static void what_came_before_listening_is_not_lost(void **state)
 {
     (void)state;
     struct serial serial = start(FAKE_WORKS, OK);
     fake_receive('x');
+    serial_listen(&serial, &input, NULL);
+    serial_receive(&serial);
+    assert_int_equal(serial_read(&serial), 'x');
+}
+
+static void input_is_read_in_order(void **state)
+{
+    (void)state;
+    struct serial serial = listening();
+    fake_receive('x');
+    assert_int_equal(serial_read(&serial), -1); // nobody has looked yet
+    serial_receive(&serial);
+    assert_int_equal(arrivals, 1);
     fake_receive(0xff);
-    assert_int_equal(serial_poll_read(&serial), 'x');
-    assert_int_equal(serial_poll_read(&serial), 0xff);
-    assert_int_equal(serial_poll_read(&serial), -1);
+    serial_receive(&serial);
+    assert_int_equal(arrivals, 2);
+    serial_receive(&serial);
+    assert_int_equal(arrivals, 2);
+    assert_int_equal(serial_read(&serial), 'x');
+    assert_int_equal(serial_read(&serial), 0xff);
+    assert_int_equal(serial_read(&serial), -1);
+}
+
+static void the_ring_wraps_without_loss(void **state)
+{
+    (void)state;
+    struct serial serial = listening();
+    u32 got = 0, want = 0;
+    for (unsigned round = 0; round < 50; round++) {
+        for (unsigned i = 0; i < 1000; i++)
+            fake_receive((u8)(want++ * 3));
+        serial_receive(&serial);
+        for (unsigned i = 0; i < 1000; i++)
+            assert_int_equal(serial_read(&serial), (u8)(got++ * 3));
+        assert_int_equal(serial_read(&serial), -1);
+    }
+}
+
+static void a_filling_ring_lowers_rts_until_half_is_read(void **state)
+{
+    (void)state;
+    struct serial serial = listening();
+    receive_many(&serial, SERIAL_RING / 4 * 3 - 1);
+    assert_int_equal(fake.mcr, 0xb);
+    receive_many(&serial, 1);
+    assert_int_equal(fake.mcr, 0x9); // RTS down, the interrupt still let out
+    for (unsigned i = 0; i < SERIAL_RING / 4; i++)
+        serial_read(&serial);
+    assert_int_equal(fake.mcr, 0x9);
+    serial_read(&serial);
+    assert_int_equal(fake.mcr, 0xb);
+    receive_many(&serial, SERIAL_RING / 4);
+    assert_int_equal(fake.mcr, 0xb);
+    receive_many(&serial, 1);
+    assert_int_equal(fake.mcr, 0x9);
+}
+
+static void a_full_ring_leaves_the_rest_to_the_uart(void **state)
+{
+    (void)state;
+    struct serial serial = listening();
+    receive_many(&serial, SERIAL_RING + 10);
+    assert_int_equal(fake.nreceived - fake.next_received, 10);
+    assert_int_equal(fake.ier, 0); // its interrupt would come again and again
+    u64 before = fake.reads;
+    serial_receive(&serial);
+    assert_int_equal(fake.reads, before);
+    for (unsigned i = 0; i < SERIAL_RING; i++)
+        assert_int_equal(serial_read(&serial), (u8)(i * 7));
+    assert_int_equal(fake.ier, 5);
+    serial_receive(&serial);
+    for (unsigned i = SERIAL_RING; i < SERIAL_RING + 10; i++)
+        assert_int_equal(serial_read(&serial), (u8)(i * 7));
+    assert_int_equal(serial_read(&serial), -1);
+    assert_int_equal(input.overruns, 0);
+}
+
+static void one_byte_read_lets_the_interrupt_back(void **state)
+{
+    (void)state;
+    struct serial serial = listening();
+    receive_many(&serial, SERIAL_RING);
+    assert_int_equal(fake.ier, 0);
+    serial_read(&serial);
+    assert_int_equal(fake.ier, 5);
+}
+
+static void overruns_are_counted_whoever_reads_lsr(void **state)
+{
+    (void)state;
+    struct serial serial = listening();
+    fake.overrun = true;
+    serial_receive(&serial);
+    assert_int_equal(input.overruns, 1);
+    fake.overrun = true;
+    serial_write(&serial, "x", 1);
+    assert_int_equal(input.overruns, 2);
+    fake.overrun = true;
+    serial_drain(&serial);
+    assert_int_equal(input.overruns, 3);
+}
+
+static void input_arrives_while_output_is_sent(void **state)
+{
+    (void)state;
+    struct serial serial = listening();
+    char text[100] = {0};
+    fake.late = 26;
+    serial_write(&serial, text, sizeof(text));
+    assert_int_equal(fake.late, 0);
+    assert_int_equal(fake.nreceived - fake.next_received, 0);
+    assert_true(arrivals > 0);
+    for (int i = 25; i >= 0; i--)
+        assert_int_equal(serial_read(&serial), 'a' + i);
+    assert_int_equal(fake.nsent, sizeof(text));
+}
+
+static void input_that_never_ends_fills_the_ring_and_no_more(void **state)
+{
+    (void)state;
+    struct serial serial = listening();
+    fake.fault = FAKE_ALWAYS_DR;
+    serial_receive(&serial);
+    assert_true(fake.reads < BOUNDED);
+    unsigned n = 0;
+    while (serial_read(&serial) >= 0)
+        n++;
+    assert_int_equal(n, SERIAL_RING);
+}
+
+static void a_uart_that_vanishes_has_no_input(void **state)
+{
+    (void)state;
+    struct serial serial = listening();
+    fake.fault = FAKE_NOTHING;
+    serial_receive(&serial);
+    assert_int_equal(serial_read(&serial), -1);
+    assert_int_equal(input.overruns, 0);
+}
+
+static void a_byte_in_the_ring_is_found(void **state)
+{
+    (void)state;
+    struct serial serial = listening();
+    assert_false(serial_holds(&serial, 0));
+    fake_receive('a');
+    fake_receive('b');
+    serial_receive(&serial);
+    assert_true(serial_holds(&serial, 'a'));
+    assert_true(serial_holds(&serial, 'b'));
+    assert_false(serial_holds(&serial, 'c'));
+    serial_read(&serial);
+    assert_false(serial_holds(&serial, 'a'));
+}
+
+static void an_interrupt_can_be_provoked(void **state)
+{
+    (void)state;
+    struct serial serial = listening();
+    unsigned before = fake.iir_reads;
+    serial_provoke(&serial, true);
+    assert_int_equal(fake.ier, 7);
+    assert_int_equal(fake.iir_reads, before); // that would take it back
+    serial_provoke(&serial, false);
+    assert_int_equal(fake.ier, 5);
+    assert_int_equal(fake.iir_reads, before + 1);
+}
+
+static void nobody_listening_nothing_is_received(void **state)
+{
+    (void)state;
+    struct serial serial = start(FAKE_WORKS, OK);
+    u64 writes = fake.writes;
+    fake_receive('x');
+    serial_receive(&serial);
+    serial_provoke(&serial, true);
+    assert_int_equal(serial_read(&serial), -1);
+    assert_false(serial_holds(&serial, 'x'));
+    assert_int_equal(fake.writes, writes);
 }
 
 int main(void)
@@ -230,7 +438,20 @@ int main(void)
         cmocka_unit_test(a_transmitter_that_comes_back_is_used_again),
         cmocka_unit_test(a_uart_that_vanishes_does_not_hang),
         cmocka_unit_test(drain_is_bounded),
+        cmocka_unit_test(listening_sets_fifo_interrupt_and_rts),
+        cmocka_unit_test(what_came_before_listening_is_not_lost),
         cmocka_unit_test(input_is_read_in_order),
+        cmocka_unit_test(the_ring_wraps_without_loss),
+        cmocka_unit_test(a_filling_ring_lowers_rts_until_half_is_read),
+        cmocka_unit_test(a_full_ring_leaves_the_rest_to_the_uart),
+        cmocka_unit_test(one_byte_read_lets_the_interrupt_back),
+        cmocka_unit_test(overruns_are_counted_whoever_reads_lsr),
+        cmocka_unit_test(input_arrives_while_output_is_sent),
+        cmocka_unit_test(input_that_never_ends_fills_the_ring_and_no_more),
+        cmocka_unit_test(a_uart_that_vanishes_has_no_input),
+        cmocka_unit_test(a_byte_in_the_ring_is_found),
+        cmocka_unit_test(an_interrupt_can_be_provoked),
+        cmocka_unit_test(nobody_listening_nothing_is_received),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

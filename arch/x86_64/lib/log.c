@@ -16,7 +16,8 @@ static struct {
     struct spinlock lock;
     log_sink_fn sink;
     enum log_level level;
-    u64 written; // bytes ever put into the ring
+    u64 written;   // bytes ever put into the ring
+    bool mid_line; // what was shown last has no newline yet
     bool crashed;
 } the_log = {.level = LOG_INFO};
 static char ring[LOG_RING_SIZE]; // apart, so that it takes no room in the image
@@ -151,15 +152,34 @@ static size_t format_line(char line[LINE_MAX_BYTES], enum log_level level, const
     return tag + length + 1;
 }
 
+static void show(const char *text, size_t length)
+{
+    if (!length)
+        return;
+    the_log.mid_line = text[length - 1] != '\n';
+    if (the_log.sink)
+        the_log.sink(text, length);
+}
+
+static void end_raw_line(void)
+{
+    if (!the_log.mid_line)
+        return;
+    ring_byte('\n');
+    show("\n", 1);
+}
+
 void log_vline(enum log_level level, const char *format, va_list args)
 {
     char line[LINE_MAX_BYTES];
     size_t length = format_line(line, level, format, args);
     lock();
+    if (level <= the_log.level)
+        end_raw_line();
     ring_byte((char)(MARK + (int)level));
     ring_put(line, length);
-    if (the_log.sink && level <= the_log.level)
-        the_log.sink(line, length);
+    if (level <= the_log.level)
+        show(line, length);
     unlock();
 }
 
@@ -175,9 +195,13 @@ void log_raw(const char *text, size_t length)
 {
     lock();
     ring_put(text, length);
-    if (the_log.sink)
-        the_log.sink(text, length);
+    show(text, length);
     unlock();
+}
+
+bool log_mid_line(void)
+{
+    return the_log.mid_line;
 }
 
 bool log_limited(struct log_limit *limit, enum log_level level, const char *format, ...)

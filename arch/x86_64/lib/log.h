@@ -24,8 +24,11 @@ void log_line(enum log_level level, const char *format, ...) PRINTF_LIKE(2, 3);
 void log_vline(enum log_level level, const char *format, va_list args) PRINTF_LIKE(2, 0);
 
 // Text exactly as it stands, for what is not a log line (a guest's console, a report). Kept in the
-// ring too.
+// ring too. A log line that comes in the middle of a raw one begins a line of its own.
 void log_raw(const char *text, size_t length);
+
+// Whether the last text shown left its line unfinished.
+bool log_mid_line(void);
 
 // From now on the log takes no lock: the crash may have come while one was held.
 void log_crashed(void);

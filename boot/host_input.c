@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: MIT
+#include "boot/host_input.h"
+
+#include "arch/x86_64/console.h"
+#include "arch/x86_64/host_lapic.h"
+#include "arch/x86_64/insn.h"
+#include "arch/x86_64/irq_route.h"
+#include "arch/x86_64/lib/err.h"
+#include "arch/x86_64/lib/log.h"
+#include "arch/x86_64/pic.h"
+#include "arch/x86_64/traps.h"
+#include "arch/x86_64/tsc.h"
+#include "vmx/sched.h"
+
+// A millisecond: the sixteen bytes that a UART keeps take 1.4.
+#define POLLS_A_SECOND 1000u
+
+// What the interrupt's handler, which gets a vector only, works on.
+static struct {
+    struct serial *serial;
+    u32 interrupts;
+} input;
+
+static void on_serial(u8 vector)
+{
+    (void)vector;
+    input.interrupts++;
+    serial_receive(input.serial);
+    host_lapic_eoi();
+}
+
+// The line a PC's port is wired to, or -1.
+static int isa_irq(u16 base)
+{
+    if (base == SERIAL_COM1 || base == SERIAL_COM3)
+        return 4;
+    return base == SERIAL_COM2 || base == SERIAL_COM4 ? 3 : -1;
+}
+
+static int route(const struct acpi_info *acpi)
+{
+    struct irq_route to;
+    int irq = isa_irq(input.serial->base);
+
+    if (irq < 0)
+        return E_NOENT;
+    int err = irq_route_isa(acpi, (u8)irq, VECTOR_SERIAL, host_lapic_id(), &to);
+    if (err)
+        return err;
+    trap_set_handler(VECTOR_SERIAL, on_serial);
+    return ioapic_route(to.ioapic, to.pin, to.entry);
+}
+
+// Tables can be wrong and lines cut: what counts is an interrupt.
+static bool interrupt_arrives(void)
+{
+    u64 patience = rdtsc() + host_clock.hz / POLLS_A_SECOND;
+    u32 before = input.interrupts;
+
+    serial_provoke(input.serial, true);
+    while (input.interrupts == before && rdtsc() < patience)
+        sti_nop_cli();
+    serial_provoke(input.serial, false);
+    return input.interrupts != before;
+}
+
+struct host_input host_input_open(const struct input_choice *choice, const struct acpi_info *acpi)
+{
+    struct host_input result = {0};
+
+    if (choice->from == INPUT_NONE)
+        return result;
+    input.serial = console_listen(choice->serial_port, sched_host_work);
+    if (!input.serial) {
+        if (choice->from == INPUT_SERIAL)
+            log_warn("input: there is no such serial port");
+        return result;
+    }
+    result.serial = input.serial;
+    if (route(acpi) == OK && interrupt_arrives()) {
+        log_info("input: serial port %x, by interrupt", input.serial->base);
+    } else {
+        result.poll = host_clock.hz / POLLS_A_SECOND;
+        log_info("input: serial port %x, looked at %u times a second", input.serial->base,
+                 POLLS_A_SECOND);
+    }
+    return result;
+}

@@ -56,6 +56,7 @@ KOBJ := $(KERNEL_C:%.c=$O/k/%.o) $(KERNEL_ASM:%.asm=$O/k/%.asm.o)
 include tools/font.mk
 include tools/guest.mk
 include tools/acpi.mk
+include tools/multiboot.mk
 
 .PHONY: kernel iso clean
 kernel: $O/corbel.elf ## build the kernel, build/corbel.elf

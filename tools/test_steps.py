@@ -235,8 +235,112 @@ def bad_input():
     ]
 
 
+# ---- loaders ----------------------------------------------------------------------------------
+
+def in_order(*patterns):
+    """One pattern for several, each after the one before."""
+    return "(?s:.*?)".join(patterns)
+
+
+def anywhere(*patterns):
+    """One pattern for several that may come in any order, from the text's start."""
+    return r"\A" + "".join(f"(?=(?s:.*?){pattern})" for pattern in patterns)
+
+
+def built(name):
+    return lambda build: (build / name).read_bytes()
+
+
+INITRD = bytes(range(250)) * 20
+LOADED = ("mb1-elf32", "mb1-elf64", "mb1-addresses", "mb2-elf32", "mb2-elf64", "mb2-addresses",
+          "flat")
+
+
+def loaded(vm):
+    """What tests/multiboot says in a VM of 8 MiB with INITRD, beside other VMs."""
+    def say(text):
+        return rf"^\[{vm}\] mb: {text}$"
+    second = vm.startswith("mb2")
+    memory = [say("memory 27f 1c00")]
+    given = [say(f"command line I am {vm}"), say("loader Corbel"),
+             say(f"module initrd {len(INITRD):x} sum {sum(INITRD):x}")]
+    mapped = [say(line) for line in ("map 0 9fc00 1", "map 9fc00 400 2", "map e0000 20000 2",
+                                     "map 100000 700000 1", "map fec00000 1000 2",
+                                     "map fed00000 1000 2", "map fee00000 1000 2")]
+    return in_order(say(f"magic {'36d76289' if second else '2badb002'}, stack [0-9a-f]+"),
+                    *(given + memory if second else memory + given), *mapped, say("RSDP of 14"),
+                    *([say("RSDP of 24")] if second else []), say("done"),
+                    rf"^vm {vm}: stopped: debug-exit \(status 1\)$")
+
+
+def bzimage(version=0x20f, flags=0x7f, init_size=0x400000, cmdline=2047, size=4096):
+    """The first bytes of a Linux kernel, with nothing that could run behind them."""
+    data = bytearray(size)
+    for at, width, value in ((0x1f1, 1, 1), (0x1f4, 4, 3072 // 16), (0x1fe, 2, 0xaa55),
+                             (0x200, 2, 0x6aeb), (0x206, 2, version), (0x211, 1, 1),
+                             (0x22c, 4, 0x7fffffff), (0x230, 4, 0x200000), (0x234, 1, 1),
+                             (0x236, 2, flags), (0x238, 4, cmdline), (0x258, 8, 0x1000000),
+                             (0x260, 4, init_size)):
+        data[at:at + width] = value.to_bytes(width, "little")
+    data[0x202:0x206] = b"HdrS"
+    return bytes(data)
+
+
+def multiboot(flags):
+    words = (0x1badb002, flags, -(0x1badb002 + flags) & 0xffffffff)
+    return b"".join(word.to_bytes(4, "little") for word in words) + bytes(4096)
+
+
+BAD_KERNELS = (  # name, kernel, its line, what is said of it
+    ("cut", bzimage()[:4000], "mem=32M", r"truncated: 4000 bytes, its header says 4096"),
+    ("old", bzimage(version=0x20b), "mem=32M", r"boot protocol 2\.11 is too old: 2\.12 is .*"),
+    ("narrow", bzimage(flags=0x7e), "mem=32M", r"no 64-bit entry: a 32-bit Linux is not supported"),
+    ("small", bzimage(init_size=17 << 20), "mem=32M",
+     r"too little memory: it needs 17408 KiB from 1000000H on, RAM ends at 2000000H"),
+    ("disk", bzimage(init_size=(16 << 20) - 4096), "mem=32M",
+     r"the initrd of 4 KiB does not fit between the kernel's end at 1fff000H and 2000000H"),
+    ("words", bzimage(cmdline=10), "mem=32M -- console=ttyS0",
+     r"the command line has 13 characters, it takes 10"),
+    ("video", multiboot(4), "mem=2M",
+     r"Multiboot: it requires a video mode, and the VM has no screen"),
+    ("neither", multiboot(0), "mem=2M", r"not an ELF file, and no addresses in its header"),
+    ("elf", b"\x7fELF" + bytes(4096), "mem=2M", r"ELF without a Multiboot header: not a kernel .*"),
+)
+
+
+def loaders():
+    bad = [(kernel, f"kernel vm={vm} {line}") for vm, kernel, line, _ in BAD_KERNELS]
+    said = [line for vm, _, _, text in BAD_KERNELS
+            for line in (rf"^error: vm {vm}: kernel: {text}$", rf"^error: vm {vm}: not started: ")]
+    good = ((built("g/flat"), "kernel vm=flat mem=8M -- I am flat"), (INITRD, "initrd vm=flat"))
+    return [
+        Boot("boot/multiboot", "Multiboot and Multiboot2, ELF of both classes and by addresses, and"
+             " a flat image, side by side", about=9, expect=(anywhere(*map(loaded, LOADED)),),
+             modules=tuple(module for vm in LOADED for module in (
+                 (built(f"g/{vm}"), f"kernel vm={vm} mem=8M -- I am {vm}"),
+                 (INITRD, f"initrd vm={vm}"))), forbid=("BAD", "CHECK failed", "^panic:")),
+        Boot("boot/multiboot-minimal", "refused by name without unrestricted guest", cpu=MINIMAL,
+             about=7, status=2, modules=good, expect=(
+                 r"^error: vm flat: a guest without paging needs unrestricted guest; this CPU has"
+                 r" none$", r"^error: vm flat: not started: E_UNSUPP$")),
+        Boot("boot/bad-kernels", "each kernel that cannot be started is named, the other VM starts",
+             about=9, status=2, modules=(*bad, (bytes(4097), "initrd vm=disk"), *good),
+             expect=(*said, r"mb: command line I am flat$", r"mb: done$",
+                     r"^vm flat: stopped: debug-exit \(status 1\)$")),
+        Boot("boot/corbel-in-corbel", "Corbel as a guest of Corbel finds its whole PC", about=9,
+             status=1, modules=((built("corbel.elf"),
+                                 "kernel vm=inner mem=64M -- console=serial run=caps end=halt"),),
+             expect=(r"^vm inner: starts with 64 MiB", r"^Corbel [0-9.]+: booted by Corbel$",
+                     r"^memory: 63 MiB usable", r"^acpi: 1 CPU, 1 I/O APIC, PM timer at a port",
+                     r"^time: \d{4}-\d\d-\d\d", r"outer hypervisor CorbelCorbel",
+                     r"^verdict: no guests here: no VT-x: the outer hypervisor \(CorbelCorbel\)",
+                     r"^corbel: done: status 3$", r"^vm inner: stopped: halted for ever",
+                     r"^corbel: done: status 1$")),
+    ]
+
+
 def boots():
-    return guests() + selftests() + refusals() + bad_input()
+    return guests() + loaders() + selftests() + refusals() + bad_input()
 
 
 def all_steps(top):

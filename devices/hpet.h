@@ -10,20 +10,17 @@
 //
 // What it chooses where the specification leaves room, and where it departs from it:
 // - A match is the counter being equal, so a one-shot value that has passed waits for the counter
-// to
-//   come round; 32 bits wide that takes 43 seconds, and then it matches each time round.
+//   to come round; 32 bits wide that takes 43 seconds, and then it matches each time round.
 // - In periodic mode a write of the comparator sets the period, and with the value-set bit the next
 //   match too; any write clears that bit. A period of 0 is none.
 // - Missed periods become one interrupt. Periodic interrupts come at most every HPET_FLOOR counts:
-// a
-//   shorter period counts and reads as programmed, and gives an interrupt at the first of its
+//   a shorter period counts and reads as programmed, and gives an interrupt at the first of its
 //   matches after that.
 // - An edge is a pulse at the I/O APIC. On a legacy line, which goes to the PICs too, it stays up
 //   until just before the next one, so that it can be acknowledged late.
 // - A routing that is not offered is not taken. FSB delivery is not offered.
 // - Registers are written whole or by halves, 8 or 4 bytes, aligned; any other write is ignored,
-// and
-//   any other read gives the bytes it asks for. What is reserved reads 0 and ignores writes.
+//   and any other read gives the bytes it asks for. What is reserved reads 0 and ignores writes.
 //
 // Not locked: the caller holds whatever serialises a VM's devices.
 #pragma once
@@ -35,11 +32,12 @@
 #define HPET_PERIOD_FS 10000000ull
 #define HPET_TIMERS    3u
 #define HPET_FLOOR     2000u // counts: 20 microseconds, fifty thousand interrupts a second
-#define HPET_LEGACY    2u    // lines that legacy replacement takes: IRQ 0 and IRQ 8
 
 // Revision 1, three timers, 64 bits, legacy replacement, of Intel: the low half of the
 // capabilities, which ACPI's table repeats.
 #define HPET_ID 0x8086a201u
+
+enum { HPET_LEGACY_PIT, HPET_LEGACY_RTC, HPET_LEGACY }; // the lines that legacy replacement takes
 
 struct hpet;
 
@@ -59,7 +57,7 @@ struct hpet_config {
     struct deadline_queue *queue; // with room for HPET_TIMERS deadlines
     u32 routes;                   // inputs of the I/O APIC that the timers may take, a bit each
     struct irq_pin inputs;        // set() is called with the input as its line
-    struct irq_pin legacy[HPET_LEGACY]; // where the lines of IRQ 0 and IRQ 8 go on
+    struct irq_pin legacy[HPET_LEGACY]; // where those lines go on
 };
 
 struct hpet {
@@ -80,7 +78,7 @@ void hpet_init(struct hpet *hpet, const struct hpet_config *config);
 // Claims the page at HPET_BASE; bus_attach's errors.
 int hpet_attach(struct hpet *hpet, struct bus *bus);
 
-// The line of the interval timer (0) or of the real-time clock (1) on its way to the interrupt
-// controllers; ctx is the struct hpet, so that it serves as irq_pin.set. While legacy replacement
-// is on the level is only remembered.
+// The line of the interval timer or of the real-time clock on its way to the interrupt controllers:
+// line is HPET_LEGACY_PIT or HPET_LEGACY_RTC, ctx is the struct hpet, so that it serves as
+// irq_pin.set. While legacy replacement is on the level is only remembered.
 void hpet_legacy_set(void *ctx, unsigned line, bool level);

@@ -95,6 +95,14 @@ bool ioapic_extint(const struct ioapic *ioapic, unsigned pin, struct ioapic_mess
     return true;
 }
 
+bool ioapic_uses(const struct ioapic *ioapic, enum apic_delivery mode)
+{
+    for (unsigned pin = 0; pin < IOAPIC_PINS; pin++)
+        if (!(ioapic->entries[pin] & IOAPIC_RTE_MASKED) && entry_mode(ioapic->entries[pin]) == mode)
+            return true;
+    return false;
+}
+
 // ---- registers ----------------------------------------------------------------------------------
 
 static u32 read_entry(const struct ioapic *ioapic, u32 reg)

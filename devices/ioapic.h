@@ -6,8 +6,7 @@
 // What it chooses where the datasheets leave room:
 // - Lines are given as asserted or not, so the polarity bit is kept and changes nothing.
 // - A rising edge at a masked edge-triggered input is ignored, neither delivered nor held
-// ("Interrupt
-//   Mask"). A level-triggered input that is asserted when its mask is cleared delivers.
+//   ("Interrupt Mask"). A level-triggered input that is asserted when its mask is cleared delivers.
 // - Only fixed and lowest priority have levels; all other modes are edge triggered whatever the
 //   trigger mode says ("Delivery Mode"). The reserved modes deliver nothing.
 // - ExtINT goes on while its line is up: see ioapic_extint().
@@ -96,3 +95,6 @@ void ioapic_eoi(struct ioapic *ioapic, u8 vector);
 // ExtINT. message then says to which CPUs' INTR. deliver() is called when that becomes so, but not
 // when it ends: the acknowledge has to ask.
 bool ioapic_extint(const struct ioapic *ioapic, unsigned pin, struct ioapic_message *message);
+
+// Whether an input that is not masked has this delivery mode.
+bool ioapic_uses(const struct ioapic *ioapic, enum apic_delivery mode);

@@ -40,22 +40,50 @@ static const struct lapic_ops lapic_ops = {
 };
 
 // Messages of the I/O APIC have 8 bits of destination, in x2APIC mode too; all ones is everybody.
+static u32 ioapic_dest(const struct ioapic_message *message)
+{
+    return message->dest == 0xff ? LAPIC_BROADCAST : message->dest;
+}
+
 static bool ioapic_deliver(void *ctx, const struct ioapic_message *message)
 {
     struct vm *vm = ctx;
-    u32 dest = message->dest == 0xff ? LAPIC_BROADCAST : message->dest;
-    if (!lapic_matches(&vm->lapic, dest, message->logical))
+    if (!lapic_matches(&vm->lapic, ioapic_dest(message), message->logical))
         return false;
     lapic_receive(&vm->lapic, message->mode, message->vector, message->level_triggered);
+    if (message->mode == APIC_DM_EXTINT)
+        kick(vm);
     return true;
 }
 
-// The PIC's INTR goes to LINT0, which passes it on as ExtINT; the run loop acknowledges it.
+// The PICs' INTR goes to LINT0 and to the I/O APIC; either passes it on as ExtINT, and the run loop
+// acknowledges it.
 static void pic_intr(void *ctx, unsigned line, bool level)
 {
     struct vm *vm = ctx;
     lapic_set_lint(&vm->lapic, line, level);
+    ioapic_set_irq(&vm->ioapic, PC_GSI_INTR, level);
     vm->attention |= VM_ATTENTION_EVENT;
+}
+
+// A local APIC that is software-disabled takes no ExtINT message.
+static bool extint_by_ioapic(const struct vm *vm)
+{
+    struct ioapic_message message;
+    return ioapic_extint(&vm->ioapic, PC_GSI_INTR, &message) && (vm->lapic.svr & APIC_SVR_ENABLE) &&
+           lapic_matches(&vm->lapic, ioapic_dest(&message), message.logical);
+}
+
+bool vm_extint(const struct vm *vm)
+{
+    return pic_output(&vm->pic) && (lapic_accepts_extint(&vm->lapic) || extint_by_ioapic(vm));
+}
+
+bool vm_nmi_wired(const struct vm *vm)
+{
+    u32 lint0 = vm->lapic.lvt[LAPIC_LVT_LINT0];
+    return (lint0 & (APIC_LVT_DELIVERY | APIC_LVT_MASKED)) == APIC_DM_NMI << 8 ||
+           ioapic_uses(&vm->ioapic, APIC_DM_NMI);
 }
 
 static void power_off(void *ctx)
@@ -91,6 +119,12 @@ static struct irq_pin isa_irq(struct vm *vm, unsigned line)
     return (struct irq_pin){.set = isa_set, .ctx = vm, .line = line};
 }
 
+// The lines of the interval timer and of the clock chip go through the HPET, which may take them.
+static struct irq_pin hpet_irq(struct vm *vm, unsigned line)
+{
+    return (struct irq_pin){.set = hpet_legacy_set, .ctx = &vm->hpet, .line = line};
+}
+
 static void init_devices(struct vm *vm, const struct vm_config *config)
 {
     struct lapic_config lapic = {
@@ -109,7 +143,15 @@ static void init_devices(struct vm *vm, const struct vm_config *config)
     lapic_init(&vm->lapic, &lapic);
     ioapic_init(&vm->ioapic, &(struct ioapic_config){PC_IOAPIC_ID, ioapic_deliver, vm});
     pic_init(&vm->pic, intr);
-    pit_init(&vm->pit, vm->clock, &vm->timers, isa_irq(vm, PC_IRQ_PIT));
+    const struct hpet_config hpet = {
+        .clock = vm->clock,
+        .queue = &vm->timers,
+        .routes = PC_GSI_HPET,
+        .inputs = {.set = ioapic_set_irq, .ctx = &vm->ioapic},
+        .legacy = { isa_irq(vm, PC_IRQ_PIT),                  isa_irq(vm, PC_IRQ_RTC)},
+    };
+    hpet_init(&vm->hpet, &hpet);
+    pit_init(&vm->pit, vm->clock, &vm->timers, hpet_irq(vm, HPET_LEGACY_PIT));
     uart_init(&vm->com1, &(struct uart_config){.name = "com1",
                                                .port = UART_COM1,
                                                .clock = vm->clock,
@@ -119,7 +161,7 @@ static void init_devices(struct vm *vm, const struct vm_config *config)
     const struct rtc_config rtc = {
         .clock = vm->clock,
         .queue = &vm->timers,
-        .irq = isa_irq(vm, PC_IRQ_RTC),
+        .irq = hpet_irq(vm, HPET_LEGACY_RTC),
         .epoch = config->epoch,
         .epoch_ticks = config->epoch_ticks,
     };
@@ -154,6 +196,8 @@ static int attach_devices(struct vm *vm)
         err = uart_attach(&vm->com1, &vm->bus);
     if (err == OK)
         err = rtc_attach(&vm->rtc, &vm->bus);
+    if (err == OK)
+        err = hpet_attach(&vm->hpet, &vm->bus);
     if (err == OK)
         err = pm_attach(&vm->pm, &vm->bus);
     if (err == OK)

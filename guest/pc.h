@@ -28,6 +28,8 @@
 #define PC_IRQ_COM1     4u
 #define PC_IRQ_RTC      8u
 #define PC_IRQ_SCI      9u
+#define PC_GSI_INTR     0u // the PICs' INTR, for ExtINT
 #define PC_GSI_PIT      2u
+#define PC_GSI_HPET     0x00f00000u // inputs that the HPET's timers may take, a bit each
 #define PC_IOAPIC_ID    1u
 #define PC_IOAPIC_INS   24u

@@ -6,6 +6,7 @@
 #include "arch/x86_64/lib/frame.h"
 #include "devices/bus.h"
 #include "devices/debug_exit.h"
+#include "devices/hpet.h"
 #include "devices/i8042.h"
 #include "devices/ioapic.h"
 #include "devices/lapic.h"
@@ -82,6 +83,7 @@ struct vm {
     struct pit pit;
     struct rtc rtc;
     struct pm pm;
+    struct hpet hpet;
     struct reset reset;
     struct pci pci;
     struct i8042 i8042;
@@ -145,6 +147,13 @@ void vm_stop(struct vm *vm, enum vm_end_kind kind, const char *format, ...) PRIN
 void vm_revive(struct vm *vm);
 
 // All devices to their power-on state.
+// Whether the PICs' interrupt waits for the CPU, by LINT0 or by the I/O APIC: pic_ack() is due when
+// the CPU takes interrupts.
+bool vm_extint(const struct vm *vm);
+
+// Whether a device may raise an NMI, by LINT0 or by the I/O APIC.
+bool vm_nmi_wired(const struct vm *vm);
+
 void vm_reset_devices(struct vm *vm);
 
 // A vCPU's start state, from a loader: SDM volume 3, "Processor State After Reset" in spirit. What

@@ -252,7 +252,7 @@ void vcpu_inject(struct vcpu *vcpu)
         .vectored = vcpu->vectored,
         .exception = vcpu->exception,
         .nmi = vcpu->nmi || vm->nmi_requested,
-        .extint = pic_output(&vm->pic) && lapic_accepts_extint(&vm->lapic),
+        .extint = vm_extint(vm),
         .held = vcpu->held,
         .lapic = lapic_pending(&vm->lapic),
         .virtual_nmis = vcpu->has_virtual_nmis,

@@ -85,12 +85,10 @@ static void load(struct sched *s, struct cell *cell)
     }
 }
 
-// With interrupts off only an NMI ends HLT, and a device has one way to raise it: LINT0.
+// With interrupts off only an NMI ends HLT.
 static bool can_wake(const struct cell *cell)
 {
-    u32 lint0 = cell->vm.lapic.lvt[LAPIC_LVT_LINT0];
-    bool nmi = (lint0 & (APIC_LVT_DELIVERY | APIC_LVT_MASKED)) == APIC_DM_NMI << 8;
-    return nmi || (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF);
+    return vm_nmi_wired(&cell->vm) || (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF);
 }
 
 // A VM in HLT that nothing will ever wake has ended.

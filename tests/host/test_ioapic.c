@@ -581,6 +581,18 @@ static void extint_lasts_while_its_line_is_up(void **state)
     assert_false(ioapic_extint(&f->ioapic, 0, &m));
 }
 
+static void modes_in_use_are_told(void **state)
+{
+    (void)state;
+    struct fixture *f = fresh();
+    put_entry(f, 23, mode(APIC_DM_NMI) | IOAPIC_RTE_MASKED);
+    assert_false(ioapic_uses(&f->ioapic, APIC_DM_NMI));
+    put_entry(f, 23, mode(APIC_DM_NMI));
+    assert_true(ioapic_uses(&f->ioapic, APIC_DM_NMI));
+    assert_false(ioapic_uses(&f->ioapic, APIC_DM_FIXED));
+    assert_false(ioapic_uses(&f->ioapic, APIC_DM_INIT));
+}
+
 // ---- with a local APIC --------------------------------------------------------------------------
 
 static void eoi_broadcast_comes_back(void **state)
@@ -806,6 +818,7 @@ int main(void)
         cmocka_unit_test(reserved_modes_send_nothing),
         cmocka_unit_test(leaving_a_level_mode_clears_remote_irr),
         cmocka_unit_test(extint_lasts_while_its_line_is_up),
+        cmocka_unit_test(modes_in_use_are_told),
         cmocka_unit_test(eoi_broadcast_comes_back),
         cmocka_unit_test(suppressed_broadcast_needs_the_eoi_register),
         cmocka_unit_test(destinations_are_matched),

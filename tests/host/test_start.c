@@ -301,12 +301,89 @@ static void nothing_is_left_of_the_guest_before(void **state)
     }
 }
 
+// ---- what loaders of kernels ask for
+// -------------------------------------------------------------
+
+static int start_as(struct vmx_rig *r, const struct guest_start *how)
+{
+    if (r->vcpu.loaded)
+        vcpu_put(&r->vcpu);
+    int err = vcpu_start(&r->vcpu, how);
+    if (err == OK)
+        vcpu_load(&r->vcpu);
+    return err;
+}
+
+static void a_linux_start_state(void **state)
+{
+    static const struct guest_start how = {
+        .mode = IMAGE_LONG,
+        .rip = 0x1000200,
+        .rsp = 0x10000,
+        .rsi = 0x17000,
+        .cr3 = 0x10000,
+        .gdt = {0x16000},
+        .gdt_size = 0x20,
+        .cs = 0x10,
+        .ds = 0x18,
+    };
+    static const u8 data[] = {SEG_ES, SEG_SS, SEG_DS, SEG_FS, SEG_GS};
+    (void)state;
+    struct vmx_rig *r = rig_open(NULL);
+    assert_int_equal(start_as(r, &how), OK);
+    assert_int_equal(rig_entry_violations(r, true), 0);
+    assert_int_equal(vmcs_read(VMCS_GUEST_GDTR_BASE), 0x16000);
+    assert_int_equal(vmcs_read(VMCS_GUEST_GDTR_LIMIT), 0x1f);
+    assert_int_equal(vmcs_read((enum vmcs_field)VMCS_GUEST_SEL(SEG_CS)), 0x10);
+    assert_int_equal(vmcs_read((enum vmcs_field)VMCS_GUEST_AR(SEG_CS)), AR_CODE64);
+    for (unsigned i = 0; i < ARRAY_SIZE(data); i++)
+        assert_int_equal(vmcs_read((enum vmcs_field)VMCS_GUEST_SEL(data[i])), 0x18);
+    // Not one of the table's descriptors: the guest has no TSS.
+    assert_true(vmcs_read((enum vmcs_field)VMCS_GUEST_SEL(SEG_TR)) >= how.gdt_size);
+    assert_int_equal(vcpu_read_gpr(&r->vcpu, GPR_RSI), 0x17000);
+    assert_int_equal(vcpu_read_gpr(&r->vcpu, GPR_RDI), 0);
+    rig_close(r);
+}
+
+static void a_multiboot_start_state(void **state)
+{
+    static const struct guest_start how = {
+        .mode = IMAGE_PROTECTED,
+        .unpaged = true,
+        .rip = 0x100010,
+        .rax = 0x2badb002,
+        .rbx = 0x10000,
+    };
+    (void)state;
+    struct vmx_rig *r = rig_open(NULL);
+    assert_int_equal(start_as(r, &how), OK);
+    assert_int_equal(rig_entry_violations(r, true), 0);
+    assert_int_equal(vcpu_guest_cr0(&r->vcpu) & (CR0_PE | CR0_PG | CR0_WP), CR0_PE);
+    assert_int_equal(vmcs_read(VMCS_GUEST_CR0) & (CR0_PE | CR0_PG), CR0_PE);
+    assert_int_equal(vcpu_guest_cr4(&r->vcpu), 0);
+    assert_int_equal(vmcs_read(VMCS_GUEST_EFER), 0);
+    assert_int_equal(vmcs_read((enum vmcs_field)VMCS_GUEST_AR(SEG_CS)), AR_CODE32);
+    assert_int_equal(vmcs_read((enum vmcs_field)VMCS_GUEST_LIMIT(SEG_DS)), ~0u);
+    assert_int_equal(vcpu_read_gpr(&r->vcpu, GPR_RAX), 0x2badb002);
+    assert_int_equal(vcpu_read_gpr(&r->vcpu, GPR_RBX), 0x10000);
+    rig_close(r);
+
+    r = rig_open(&(struct rig_options){.machine = &machine_lynnfield});
+    unsigned writes = fake_vmcs_writes();
+    assert_int_equal(start_as(r, &how), E_UNSUPP);
+    assert_int_equal(fake_vmcs_writes(), writes);
+    assert_non_null(strstr(rig_log(), "vm rig: a guest without paging needs unrestricted guest"));
+    rig_close(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_cpu_enters_every_start_state),
         cmocka_unit_test(real_mode_without_unrestricted_guest_is_refused),
         cmocka_unit_test(registers_are_as_the_loader_says),
+        cmocka_unit_test(a_linux_start_state),
+        cmocka_unit_test(a_multiboot_start_state),
         cmocka_unit_test(control_registers_fit_the_mode),
         cmocka_unit_test(host_owns_what_vmx_fixes),
         cmocka_unit_test(cr4_bits_go_with_cpuid),

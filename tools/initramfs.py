@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Packs the small Linux that `make linux` boots to a shell: busybox and a first process.
 
-usage: tools/initramfs.py OUT BUSYBOX INIT TICKS
+usage: tools/initramfs.py OUT BUSYBOX INIT SHRC TICKS
 
 The same inputs give the same file. Linux describes the format in its documentation, "initramfs
 buffer format"; it is made here because it holds a device node, which takes root to make on a disk.
@@ -10,9 +10,6 @@ buffer format"; it is made here because it holds a device node, which takes root
 import pathlib
 import stat
 import sys
-
-# How poweroff and reboot behave where no init program listens.
-FORCED = "#!/bin/sh\nexec busybox {} -f\n"
 
 
 def entry(number, name, mode, data=b"", device=(0, 0)):
@@ -34,19 +31,17 @@ def pack(files):
     return b"".join(parts)
 
 
-def contents(busybox, init, ticks):
-    directories = ("bin", "dev", "proc", "root", "sbin", "sys", "tmp")
+def contents(busybox, init, shrc, ticks):
+    directories = ("bin", "dev", "etc", "proc", "root", "sys", "tmp")
     files = [(name, stat.S_IFDIR | 0o755) for name in directories]
     # The first process's console is opened before it can mount /dev.
     files.append(("dev/console", stat.S_IFCHR | 0o600, b"", (5, 1)))
-    programs = {"init": init, "bin/busybox": busybox, "bin/ticks": ticks}
-    programs |= {f"sbin/{word}": FORCED.format(word).encode()
-                 for word in ("halt", "poweroff", "reboot")}
+    programs = {"init": init, "etc/shrc": shrc, "bin/busybox": busybox, "bin/ticks": ticks}
     return files + [(name, stat.S_IFREG | 0o755, data) for name, data in programs.items()]
 
 
 def main():
-    if len(sys.argv) != 5:
+    if len(sys.argv) != 6:
         sys.exit(__doc__)
     out, *inputs = map(pathlib.Path, sys.argv[1:])
     out.write_bytes(pack(contents(*(path.read_bytes() for path in inputs))))

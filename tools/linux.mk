@@ -17,9 +17,11 @@ $O/linux/ticks: tools/linux/ticks.c
 	    -fno-stack-protector -fcf-protection=none -fno-asynchronous-unwind-tables \
 	    -Wl,--build-id=none -o $@ $<
 
-$O/linux/initramfs.cpio: tools/initramfs.py $O/linux/busybox/package.txt tools/linux/init $O/linux/ticks
+$O/linux/initramfs.cpio: tools/initramfs.py $O/linux/busybox/package.txt $O/linux/ticks \
+                         tools/linux/init tools/linux/shrc
 	$(call say,PACK,$@)
-	$Q$(PYTHON) tools/initramfs.py $@ $O/linux/busybox/busybox tools/linux/init $O/linux/ticks
+	$Q$(PYTHON) tools/initramfs.py $@ $O/linux/busybox/busybox tools/linux/init tools/linux/shrc \
+	    $O/linux/ticks
 
 RUN_LINUX = $(PYTHON) tools/linux.py --build $O --machine $(MACHINE) $(if $(CPU),--cpu $(CPU)) \
             --kernel "$(KERNEL)" --initrd "$(INITRD)" --append "$(APPEND)" \

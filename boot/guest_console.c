@@ -52,6 +52,7 @@ static void end_line(struct guest_console *c)
     log_raw("\n", 1);
 }
 
+// The deadline is armed as long as anything is kept back.
 static void keep_back(struct guest_console *c, char character)
 {
     const struct clock *clock = c->vm->clock;
@@ -258,7 +259,6 @@ void guest_console_detach(struct guest_console *console)
         return;
     if (console->length)
         end_line(console);
-    deadline_cancel(&console->vm->timers, &console->flush);
     deadline_cancel(&console->vm->timers, &console->watch);
     forget(t, index_of(t, console));
     if (t->writing == console)

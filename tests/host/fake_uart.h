@@ -45,7 +45,8 @@ static struct {
     bool has_e9;
     char e9[20000];
     size_t ne9;
-    u16 stray; // a port written that is none of these
+    bool mirrored; // the UART answers at COM1's ports too
+    u16 stray;     // a port written that is none of these
     u8 crtc[2];
 } fake;
 
@@ -101,8 +102,14 @@ static u8 fake_lsr(void)
     return (fake.fifo ? 0 : 0x20) | (fake.fifo || fake.shifting ? 0 : 0x40) | ready | overrun;
 }
 
+static u16 fake_port(u16 port)
+{
+    return fake.mirrored && port >> 3 == 0x3f8 >> 3 ? (u16)(FAKE_BASE + (port & 7)) : port;
+}
+
 static u8 fake_in8(u16 port)
 {
+    port = fake_port(port);
     fake.reads++;
     if (port == 0xe9)
         return fake.has_e9 ? 0xe9 : 0xff;
@@ -129,6 +136,7 @@ static u8 fake_in8(u16 port)
 
 static void fake_out8(u16 port, u8 value)
 {
+    port = fake_port(port);
     if (port == 0xe9) {
         if (fake.has_e9 && fake.ne9 < sizeof(fake.e9) - 1)
             fake.e9[fake.ne9++] = (char)value;

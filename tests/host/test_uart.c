@@ -652,6 +652,118 @@ static void random_use_matches_the_model(void **state)
     }
 }
 
+// ---- room for input -----------------------------------------------------------------------------
+
+// A world that is told of room, and gives what it keeps.
+struct giver {
+    struct fixture *f;
+    const char *text; // NULL: it gives nothing
+    unsigned asked;
+};
+static struct giver giver;
+
+static void on_room(void *ctx)
+{
+    struct fixture *f = ctx;
+    giver.asked++;
+    if (giver.text)
+        giver.text += uart_receive(&f->uart, (const u8 *)giver.text, strlen(giver.text));
+}
+
+static struct fixture *fresh_with_giver(u8 ier, u8 fcr, const char *text)
+{
+    struct fixture *f = fresh_with(ier, fcr);
+    giver = (struct giver){.f = f, .text = text};
+    f->uart.config.out.room = on_room;
+    return f;
+}
+
+static void the_last_byte_read_asks_for_more(void **state)
+{
+    (void)state;
+    struct fixture *f = fresh_with_giver(0x01, 0xc1, NULL);
+    receive(f, "ab");
+    inb(&f->rig, DATA);
+    assert_int_equal(giver.asked, 0);
+    inb(&f->rig, DATA);
+    assert_int_equal(giver.asked, 1);
+}
+
+static void more_comes_within_the_read(void **state)
+{
+    (void)state;
+    static const char text[] = "more than the sixteen bytes that there is room for";
+    struct fixture *f = fresh_with_giver(0x01, 0xc1, text);
+    for (size_t i = 0; i < sizeof(text) - 1; i++) {
+        assert_int_equal(inb(&f->rig, LSR) & 1, 1);
+        assert_int_equal(inb(&f->rig, DATA), text[i]);
+    }
+    assert_int_equal(inb(&f->rig, LSR) & 1, 0);
+}
+
+// The line falls and rises: an edge-triggered controller sees that there is more.
+static void more_is_a_new_edge(void **state)
+{
+    (void)state;
+    struct fixture *f = fresh_with_giver(0x01, 0x01, NULL);
+    receive(f, "a");
+    giver.text = "b";
+    unsigned rises = f->rig.irq.rises;
+    inb(&f->rig, DATA);
+    assert_true(f->rig.irq.level);
+    assert_int_equal(f->rig.irq.rises, rises + 1);
+}
+
+static void looking_for_a_byte_asks_for_one(void **state)
+{
+    (void)state;
+    struct fixture *f = fresh_with_giver(0x00, 0x01, "x");
+    assert_int_equal(inb(&f->rig, LSR) & 1, 1);
+    assert_int_equal(giver.asked, 1);
+    inb(&f->rig, LSR); // it is still there
+    assert_int_equal(giver.asked, 1);
+}
+
+static void turning_the_interrupt_on_asks(void **state)
+{
+    (void)state;
+    struct fixture *f = fresh_with_giver(0x00, 0x01, "x");
+    assert_false(uart_listens(&f->uart));
+    outb(&f->rig, IER, 0x0e);
+    assert_int_equal(giver.asked, 0);
+    assert_false(uart_listens(&f->uart));
+    outb(&f->rig, IER, 0x01);
+    assert_int_equal(giver.asked, 1);
+    assert_true(uart_listens(&f->uart));
+    assert_true(f->rig.irq.level);
+    outb(&f->rig, IER, 0x03); // was on before
+    assert_int_equal(giver.asked, 1);
+}
+
+static void clearing_asks_only_a_listening_guests_world(void **state)
+{
+    (void)state;
+    struct fixture *f = fresh_with_giver(0x00, 0x01, NULL);
+    receive(f, "x");
+    outb(&f->rig, FCR, 0x03);
+    outb(&f->rig, MCR, 0x1b);
+    outb(&f->rig, MCR, 0x0b);
+    assert_int_equal(giver.asked, 0);
+    f = fresh_with_giver(0x01, 0x01, NULL);
+    receive(f, "x");
+    outb(&f->rig, MCR, 0x1b);
+    outb(&f->rig, MCR, 0x0b);
+    assert_int_equal(giver.asked, 0);
+    outb(&f->rig, FCR, 0x03);
+    assert_int_equal(giver.asked, 1);
+    giver.text = "y";
+    outb(&f->rig, MCR, 0x1b); // in loopback nothing is taken
+    assert_int_equal(uart_room(&f->uart), 0);
+    assert_int_equal(*giver.text, 'y');
+    outb(&f->rig, MCR, 0x0b);
+    assert_int_equal(inb(&f->rig, DATA), 'y');
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -680,6 +792,12 @@ int main(void)
         cmocka_unit_test(out2_gates_the_line),
         cmocka_unit_test(wide_access_is_byte_by_byte),
         cmocka_unit_test(random_use_matches_the_model),
+        cmocka_unit_test(the_last_byte_read_asks_for_more),
+        cmocka_unit_test(more_comes_within_the_read),
+        cmocka_unit_test(more_is_a_new_edge),
+        cmocka_unit_test(looking_for_a_byte_asks_for_one),
+        cmocka_unit_test(turning_the_interrupt_on_asks),
+        cmocka_unit_test(clearing_asks_only_a_listening_guests_world),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -100,14 +100,14 @@ static u32 pm_read(const struct pm *pm, u32 offset)
     }
 }
 
-// The bytes that mask selects of the four at offset. A status bit not written stays as it is, just
-// as one written 0 does.
+// The bytes that mask selects of the four at offset; the others of value are 0, which is what
+// leaves a status bit as it is.
 static void pm_write(struct pm *pm, u32 offset, u32 value, u32 mask)
 {
     u64 now = clock_now(pm->config.clock);
     if (offset == PM1_EVT) {
         u16 enable_mask = (u16)(mask >> PM1_EN_SHIFT) & EVENTS;
-        pm_clear_status(pm, (u16)(value & mask), now);
+        pm_clear_status(pm, (u16)value, now);
         pm->enable = (u16)((pm->enable & ~enable_mask) | (value >> PM1_EN_SHIFT & enable_mask));
         pm_update(pm, now);
     } else if (offset == PM1_CNT) {

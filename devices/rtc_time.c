@@ -27,11 +27,9 @@ u64 rtc_days(u64 year, u32 month, u32 day)
 void rtc_date(u64 days, u64 *year, u32 *month, u32 *day)
 {
     u64 march_year = days / 146097 * 400 + days % 146097 * 400 / 146097;
-    // At most one too low or too high: the leap days are not spread evenly over 400 years.
+    // That can be one too low, for the leap days are not spread evenly over 400 years.
     if (days_before_year(march_year + 1) <= days)
         march_year++;
-    if (days_before_year(march_year) > days)
-        march_year--;
     u32 day_of_year = (u32)(days - days_before_year(march_year));
     u32 from_march = (day_of_year * 5 + 2) / 153;
     *day = day_of_year - (from_march * 153 + 2) / 5 + 1;

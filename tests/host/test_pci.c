@@ -176,10 +176,11 @@ static void narrow_accesses_miss_the_address_register(void **state)
     outb(&f->rig, 0xcfb, 0x01);
     outb(&f->rig, 0xcf8, 0x55);
     rig_out(&f->rig, 0xcf8, 2, 0x5555);
+    rig_out(&f->rig, 0xcf9, 2, 0x0606);
     rig_out(&f->rig, 0xcfa, 2, 0x5555);
     rig_out(&f->rig, 0xcf9, 4, 0x55555555); // straddles both registers
     rig_out(&f->rig, 0xcfb, 2, 0x5555);
-    assert_int_equal(f->rig.bus.unclaimed[IO_PORT], 6);
+    assert_int_equal(f->rig.bus.unclaimed[IO_PORT], 7);
     assert_int_equal(rig_in(&f->rig, 0xcf8, 1), 0xff);
     assert_int_equal(rig_in(&f->rig, 0xcfb, 4), 0xffffffff);
     assert_int_equal(rig_in(&f->rig, 0xcf8, 4), ENABLE);

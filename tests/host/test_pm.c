@@ -208,6 +208,10 @@ static void enables_are_kept_and_reserved_bits_are_not(void **state)
     assert_int_equal(rig_in(&f->rig, STS, 4), 0x02210000);
     rig_out(&f->rig, EN - 1, 2, 0x0000); // STS's high byte and EN's low one
     assert_int_equal(rig_in(&f->rig, EN, 2), 0x0200);
+    // An access that takes in two registers.
+    rig_out(&f->rig, EN, 4, 0x08020421);
+    assert_int_equal(rig_in(&f->rig, EN, 4), 0x08030421);
+    assert_int_equal(rig_in(&f->rig, STS + 1, 4), 0x03042100);
     rig_out(&f->rig, CNT, 2, 0xdfff & ~(7u << 10));
     assert_int_equal(rig_in(&f->rig, CNT, 2), 3);
     rig_out(&f->rig, CNT, 2, 0);
@@ -246,6 +250,8 @@ static void s5_by_bytes(void **state)
     outb(&f->rig, CNT + 1, S5_TYPE << 2 | 0x20);
     assert_int_equal(f->power_offs, 1);
     outb(&f->rig, CNT, 2);
+    outb(&f->rig, CNT + 1, 0x04);
+    assert_int_equal(rig_in(&f->rig, CNT, 2), 0x0403);
     assert_int_equal(f->power_offs, 1);
 }
 

@@ -329,6 +329,7 @@ static void late_service_makes_one_interrupt(void **state)
     f->rig.now += 100 * hz;
     deadline_run(&f->rig.queue, f->rig.now);
     assert_int_equal(f->rig.irq.rises, 1);
+    assert_int_equal(deadline_next(&f->rig.queue), DEADLINE_NEVER);
     rig_run_to(&f->rig, f->rig.now + 5 * hz);
     assert_int_equal(f->rig.irq.calls, 1);
     assert_int_equal(get(f, 12) & ~AF, IRQF | PF | UF);
@@ -352,10 +353,11 @@ static void flags_come_without_their_interrupts(void **state)
     f->rig.now += hz;
     assert_int_equal(get(f, 12), PF | UF);
     assert_int_equal(f->rig.irq.calls, 0);
-    // Enabling an interrupt whose flag is up raises it.
+    // Enabling an interrupt whose flag is up raises it, and leaves nothing to wait for.
     f->rig.now += hz;
-    put(f, 11, H24 | UIE);
+    put(f, 11, H24 | UIE | AIE);
     assert_true(f->rig.irq.level);
+    assert_int_equal(deadline_next(&f->rig.queue), DEADLINE_NEVER);
     put(f, 11, H24);
     assert_false(f->rig.irq.level);
     put(f, 11, H24 | PIE);

@@ -143,7 +143,10 @@ static void fields_stand_until_one_carries_into_them(void **state)
         [RTC_B] = RTC_B_24H,  [RTC_SECONDS] = 0x10,    [RTC_MINUTES] = 0x20, [RTC_HOURS] = 0x23,
         [RTC_WEEKDAY] = 3,    [RTC_DAY] = 0x31,        [RTC_MONTH] = 0x02,   [RTC_YEAR] = 0x23,
         [RTC_CENTURY] = 0x20, [RTC_HOURS_ALARM] = 0xaa};
+    memory[RTC_HOURS] = 0x1f;
     rtc_time_advance(memory, 2000);
+    assert_int_equal(memory[RTC_HOURS], 0x1f);
+    memory[RTC_HOURS] = 0x23;
     assert_int_equal(memory[RTC_MINUTES], 0x53);
     assert_int_equal(memory[RTC_SECONDS], 0x30);
     assert_int_equal(memory[RTC_DAY], 0x31);

@@ -29,7 +29,9 @@ int pc_memory_init(struct pc_memory *m, u64 size)
     m->high_end += size - m->low_end;
 
     add_ram(m, 0, PC_VGA);
-    add_ram(m, PC_BIOS, m->low_end);
+    // The map below does not offer the place of ROMs. It is RAM nevertheless: some kernels search
+    // it word by word, and each would be a VM exit.
+    add_ram(m, PC_ROMS, m->low_end);
     add_ram(m, PC_ABOVE_4G, m->high_end);
 
     add_map(m, 0, PC_EBDA, E820_RAM);

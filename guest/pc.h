@@ -5,7 +5,8 @@
 
 // ---- guest-physical memory --------------------------------------------------------------------
 #define PC_EBDA        0x9fc00ull // to PC_VGA: reserved, as a PC's extended BIOS data area
-#define PC_VGA         0xa0000ull // to PC_BIOS: nothing there
+#define PC_VGA         0xa0000ull // to PC_ROMS: nothing there
+#define PC_ROMS        0xc0000ull // to PC_BIOS: RAM in place of cards' ROMs, which kernels look for
 #define PC_BIOS        0xe0000ull // to 1 MiB: reserved; RSDP at its start, ACPI tables after it
 #define PC_HIGH_RAM    0x100000ull
 #define PC_LOW_RAM_END 0xc0000000ull // RAM that does not fit below goes on at 4 GiB

@@ -15,9 +15,9 @@
 #include "guest/pc.h"
 #include "tests/host/guest_ram.h"
 
-#define AREA     0xe0000u
-#define AREA_END 0x100000u
-#define HPET_ID  0x8086a701u
+#define AREA      0xe0000u
+#define AREA_END  0x100000u
+#define SOME_HPET 0x8086a701u
 
 static struct guest_ram g;
 static u8 area[AREA_END - AREA];
@@ -27,7 +27,7 @@ static void build(bool hpet)
     gpa_t rsdp = GPA(0);
     guest_ram_open(&g, 2 << 20, 0);
     assert_int_equal(
-        acpi_tables_write(&g.vm, &(struct acpi_config){.hpet = hpet, .hpet_id = HPET_ID}, &rsdp),
+        acpi_tables_write(&g.vm, &(struct acpi_config){.hpet = hpet, .hpet_id = SOME_HPET}, &rsdp),
         OK);
     assert_int_equal(rsdp.raw, AREA);
     assert_true(guest_ram_read(&g, AREA, area, sizeof(area)));
@@ -250,19 +250,87 @@ static void fadt_fields(void **state)
         if (get(fadt->at + rows[i].offset, rows[i].size) != rows[i].value)
             fail_msg("FADT offset %u: %x", rows[i].offset,
                      get(fadt->at + rows[i].offset, rows[i].size));
+    // And nothing else: every other byte behind the header is 0.
+    u8 named[276] = {0};
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
+        memset(named + rows[i].offset, 1, rows[i].size);
+    memset(named + 36, 1, 8);  // FACS, DSDT
+    memset(named + 140, 1, 8); // X_DSDT
+    memset(named + 268, 1, 8); // the hypervisor's name
+    for (u32 i = 36; i < sizeof(named); i++)
+        if (!named[i] && get(fadt->at + i, 1))
+            fail_msg("FADT offset %u is not 0", i);
+    assert_memory_equal(area + (fadt->at + 268 - AREA), "Corbel\0", 8);
     guest_ram_close(&g);
 }
 
 static void hpet_fields(void **state)
 {
     (void)state;
+    static const u8 want[] = {0x01, 0xa7, 0x86, 0x80, // its ID
+                              0,    64,   0,    0,    // memory
+                              0,    0,    0xd0, 0xfe, 0, 0, 0, 0, 0, 128, 0, 0};
     build(true);
     walk();
     const struct found *hpet = find("HPET");
-    assert_int_equal(hpet->size, 56);
-    assert_int_equal(get(hpet->at + 36, 4), HPET_ID);
-    assert_int_equal(get(hpet->at + 40, 4), 0x00004000);
-    assert_int_equal(get(hpet->at + 44, 4), 0xfed00000);
+    assert_int_equal(hpet->size, 36 + sizeof(want));
+    assert_memory_equal(area + (hpet->at + 36 - AREA), want, sizeof(want));
+    guest_ram_close(&g);
+}
+
+static void facs_fields(void **state)
+{
+    (void)state;
+    build(false);
+    walk();
+    u32 at = find("FACS")->at;
+    for (u32 i = 4; i < 64; i++)
+        assert_int_equal(get(at + i, 1), i == 4 ? 64 : i == 32 ? 2 : 0);
+    guest_ram_close(&g);
+}
+
+// ---- the DSDT ---------------------------------------------------------------------------------
+
+static bool dsdt_has(const u8 *bytes, size_t n)
+{
+    const struct found *dsdt = find("DSDT");
+    for (u32 i = 0; i + n <= dsdt->size; i++)
+        if (!memcmp(area + (dsdt->at - AREA) + i, bytes, n))
+            return true;
+    return false;
+}
+
+// An I/O port descriptor of 16-bit decoding: ACPI specification, "I/O Port Descriptor".
+static void has_ports(u16 first, u8 n)
+{
+    const u8 io[] = {0x47, 0x01, (u8)first, (u8)(first >> 8), (u8)first, (u8)(first >> 8), 1, n};
+    if (!dsdt_has(io, sizeof(io)))
+        fail_msg("the DSDT has no ports %x, %u of them", first, n);
+}
+
+static void the_dsdt_names_what_the_pc_has(void **state)
+{
+    (void)state;
+    static const u8 s5[] = {'_', 'S', '5', '_', 0x12, 7, 4, 0x0a, PC_SLEEP_S5, 0, 0, 0};
+    static const u8 irqs[] = {0, 2, 4, 8};
+    build(false);
+    walk();
+    assert_true(dsdt_has(s5, sizeof(s5)));
+    has_ports(UART_COM1, 8);
+    has_ports(0x20, 2);
+    has_ports(0xa0, 2);
+    has_ports(0x4d0, 2);
+    has_ports(0x40, 4);
+    has_ports(0x61, 1);
+    has_ports(0x70, 2);
+    has_ports(0xcf8, 8);
+    has_ports(PC_PM_BASE, 12);
+    for (unsigned i = 0; i < ARRAY_SIZE(irqs); i++) {
+        // "IRQ Descriptor", without flags, and the end tag.
+        const u8 irq[] = {0x22, (u8)(1u << irqs[i]), (u8)(1u << irqs[i] >> 8), 0x79};
+        if (!dsdt_has(irq, sizeof(irq)))
+            fail_msg("the DSDT has no IRQ %u", irqs[i]);
+    }
     guest_ram_close(&g);
 }
 
@@ -334,6 +402,8 @@ int main(void)
         cmocka_unit_test(power_management_as_the_reader_finds_it),
         cmocka_unit_test(fadt_fields),
         cmocka_unit_test(hpet_fields),
+        cmocka_unit_test(facs_fields),
+        cmocka_unit_test(the_dsdt_names_what_the_pc_has),
         cmocka_unit_test(a_vm_without_the_area_is_refused),
         cmocka_unit_test(acpica_takes_each_table),
     };

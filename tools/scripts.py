@@ -4,6 +4,7 @@ import hashlib
 import pathlib
 import re
 
+import echo_scripts
 from talk import LEAVE, TalkError
 
 READY = r"^linux# "
@@ -168,4 +169,5 @@ def look(talk):
     yield from poweroff(talk)
 
 
-SCRIPTS = {script.__name__: script for script in (shell, boot, again, installer, look)}
+SCRIPTS = {script.__name__: script
+           for script in (shell, boot, again, installer, look, *echo_scripts.SCRIPTS)}

@@ -179,6 +179,8 @@ class Tester:
             argv += ["--image", str(self.build / step.image)]
         else:
             argv += ["--cmdline", step.cmdline]
+        if step.script:
+            argv += ["--script", step.script]
         if step.cpu:
             argv += ["--cpu", step.cpu]
         if step.video:

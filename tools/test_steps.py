@@ -45,6 +45,7 @@ class Boot(Step):
     video: str = ""
     image: str = ""  # a file in the build directory, booted as it is
     modules: tuple = ()  # (bytes, or function of the build directory that gives bytes; line)
+    script: str = ""  # what is said to the guest (tools/scripts.py), and what it is to answer
     ticks: int = 5_000_000_000
     status: int = 0  # what Corbel must end with
     expect: tuple = ()  # on the console, in this order
@@ -177,6 +178,37 @@ def selftests():
         Boot("boot/selftest-qemu-uefi", "the same in QEMU under UEFI", machine="qemu",
              firmware="uefi", cmdline="run=selftest", selftests=NO_GUEST_TESTS, skips=400,
              expect=(r"^SKIP exits\.\S+: needs VMX$",), forbid=FAULTLESS, about=10),
+    ]
+
+
+def echo(*names):
+    """Modules: the guest that says back what is typed."""
+    return tuple((lambda build: (build / "g/echo64.bin").read_bytes(), f"kernel vm={name} mem=8M")
+                 for name in names)
+
+
+def terminals():
+    """What is typed at the serial port reaches the VMs, and what they say is told apart."""
+    return [
+        Boot("boot/paste", "several KiB pasted at once to a guest that is often deaf", about=8,
+             script="paste", cmdline="console=e9", modules=echo("echo"), forbid=("were lost",),
+             expect=(r"^input: serial port 3f8, by interrupt$", r"^input: Ctrl-\] ends the VM$")),
+        Boot("boot/paste-one-line", "the same where input, log and guest share one serial line,"
+             " and interrupts are not acknowledged by exits", about=12, script="paste",
+             cmdline="without=ack-on-exit,preemption-timer", modules=echo("echo"),
+             forbid=("were lost",)),
+        Boot("boot/paste-polled", "the same where no interrupt is known: Bochs shows Corbel no"
+             " ACPI tables under UEFI", firmware="uefi", about=45, script="paste",
+             cmdline="console=e9", modules=echo("echo"), forbid=("were lost",),
+             expect=(r"^input: serial port 3f8, looked at 1000 times a second$",)),
+        Boot("boot/keyboard", "two VMs, lines told apart, the keyboard given on", about=10,
+             script="keyboard", cmdline="console=e9", modules=echo("one", "two"),
+             forbid=("were lost", r"^.+\[(one|two)\] ")),
+        Boot("boot/leave", "Ctrl-] ends the VMs, and not as a failure", about=8, script="leave",
+             cmdline="console=e9", modules=echo("echo"), expect=(r"^corbel: done: status 0$",)),
+        Boot("boot/input-none", "without input a guest that waits for it has ended", about=6,
+             cmdline="input=none", modules=echo("echo"), status=1, forbid=("^input:",),
+             expect=(r"^echo: ready$", r"^vm echo: stopped: .*nothing left that could wake it")),
     ]
 
 
@@ -340,7 +372,7 @@ def loaders():
 
 
 def boots():
-    return guests() + loaders() + selftests() + refusals() + bad_input()
+    return guests() + loaders() + terminals() + selftests() + refusals() + bad_input()
 
 
 def all_steps(top):

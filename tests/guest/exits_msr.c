@@ -349,3 +349,22 @@ GUEST_TEST(msr, passed_through_addresses_must_be_canonical)
     G_EXPECT_EQ(rdmsr(IA32_KERNEL_GS_BASE), 0);
     G_EXPECT_EQ(rdmsr(IA32_LSTAR), 0);
 }
+
+// Corbel looks at its own one during the calls.
+GUEST_PART(msr, spec_ctrl_is_the_guests_own)
+{
+    u64 legal =
+        cpuid(7, 0).edx & CPUID_7_EDX_SSBD ? SPEC_CTRL_IBRS | SPEC_CTRL_SSBD : SPEC_CTRL_IBRS;
+    G_EXPECT_EQ(rdmsr(IA32_SPEC_CTRL), 0);
+    wrmsr(IA32_SPEC_CTRL, SPEC_CTRL_IBRS);
+    G_EXPECT_EQ(vmcall(HYPERCALL_PING, 1), 2);
+    G_EXPECT_EQ(rdmsr(IA32_SPEC_CTRL), SPEC_CTRL_IBRS);
+    wrmsr(IA32_SPEC_CTRL, legal);
+    G_EXPECT_EQ(vmcall(HYPERCALL_PING, 1), 2);
+    G_EXPECT_EQ(rdmsr(IA32_SPEC_CTRL), legal);
+    wrmsr(IA32_SPEC_CTRL, 0);
+    wrmsr(IA32_PRED_CMD, PRED_CMD_IBPB);
+    G_EXPECT_EQ(vmcall(HYPERCALL_PING, 1), 2);
+    G_EXPECT_EQ(rdmsr(IA32_SPEC_CTRL), 0);
+    wrmsr(IA32_SPEC_CTRL, legal);
+}

@@ -224,6 +224,42 @@ LAB_TEST(msr, those_passed_through_keep_their_values, NEEDS_VMX)
     lab_close(&other);
 }
 
+static u64 spec_ctrl_seen; // any bit that the host's had while the guest was out
+
+static bool look_at_spec_ctrl(struct vcpu *vcpu, const struct exit_info *exit,
+                              enum exit_action *action)
+{
+    (void)vcpu;
+    (void)action;
+    if (exit->reason == REASON_VMCALL)
+        spec_ctrl_seen |= rdmsr(IA32_SPEC_CTRL);
+    return false;
+}
+
+LAB_TEST(msr, spec_ctrl_is_the_guests_own, NEEDS_VMX)
+{
+    if (!lab->vcpu->has_ibpb) {
+        selftest_skip(t, "this CPU has no IBRS");
+        return;
+    }
+    u64 host = rdmsr(IA32_SPEC_CTRL);
+    EXPECT(lab_load(t, lab, t->name));
+    lab->vcpu->hook = look_at_spec_ctrl;
+    spec_ctrl_seen = 0;
+    EXPECT(lab_run_passes(t, lab));
+    EXPECT_EQ(spec_ctrl_seen, host);
+    EXPECT_EQ(rdmsr(IA32_SPEC_CTRL), host);
+    // The first value but 0 exits, and the read before it: then it is the CPU's own.
+    EXPECT_EQ(lab->vcpu->exits[REASON_RDMSR], 1);
+    EXPECT_EQ(lab->vcpu->exits[REASON_WRMSR], 1);
+    // Another guest starts with its own, which is 0.
+    struct lab other;
+    EXPECT(lab_open(t, &other, "other"));
+    if (lab_load(t, &other, t->name))
+        lab_run_passes(t, &other);
+    lab_close(&other);
+}
+
 // #DB and #AC can be raised without end while they are delivered, so they go through Corbel.
 static void expect_exception_exits(struct selftest_ctx *t, const char *guest, unsigned count)
 {

@@ -35,3 +35,7 @@ linux-generic: $(LINUX_PARTS) $O/linux/generic/package.txt ## the same with Debi
 	@$(RUN_LINUX) --kind generic
 installer: $O/corbel.elf $O/.packages-run $O/linux/installer/package.txt ## boot the Debian installer in a VM
 	@$(RUN_LINUX) --kind installer
+
+.PHONY: bench-linux
+bench-linux: $(LINUX_PARTS) $O/linux/cloud/package.txt ## ticks from kernel entry to init, under Corbel and bare, into build/bench-linux.tsv
+	@$(PYTHON) tools/bench_linux.py $O $O/bench-linux.tsv

@@ -312,6 +312,8 @@ def parse_arguments(argv):
         help="what is typed goes to COM1; Ctrl-] leaves")
     add("--script", choices=sorted(scripts.SCRIPTS),
         help="what is to be said to the guest, and what it is to answer (tools/scripts.py)")
+    add("--stopwatch", type=lambda text: int(text, 0), default=0, metavar="ADDRESS",
+        help="Bochs: take the time from there to the next XCHG BX, BX, into result.json")
     add("--ticks", type=int, default=None, metavar="N",
         help=f"Bochs: stop after this many instructions; 0: never ({TICKS:,}; never where"
         " somebody talks to the guest)")
@@ -348,7 +350,7 @@ def prepare(options, work, line):
                         cpus=options.cpus, memory=options.mem, firmware=options.firmware,
                         media=options.media, ticks=options.ticks,
                         screen=options.screenshot is not None, halts=halts,
-                        bare=options.bare, line=line.port if line else 0,
+                        bare=options.bare, stopwatch=options.stopwatch, line=line.port if line else 0,
                         real_time=options.terminal and sys.stdin.isatty(),
                         extra=tuple(options.extra))
     if spec.screen:
@@ -378,7 +380,8 @@ def report(options, box, run, seconds):
         sys.stdout.flush()
         print(f"run: {box.name}: {what} ({spent}{seconds:.1f} s): status {status}, {meaning}",
               file=sys.stderr)
-    result = {"status": status, "what": what, "ticks": ticks, "seconds": round(seconds, 1)}
+    result = {"status": status, "what": what, "ticks": ticks, "seconds": round(seconds, 1),
+              "stops": getattr(box, "stops", [])}
     (run.spec.work / "result.json").write_text(json.dumps(result) + "\n")
     return status
 

@@ -159,6 +159,12 @@ def installer(talk):
     talk.send(LEAVE.decode())
 
 
+def stopwatch(talk):
+    """For rdinit=/bin/ticks: it is over when that has told the time."""
+    yield r"^\d+\r?$"
+    talk.send(LEAVE.decode())
+
+
 def look(talk):
     """Prints much, judges nothing: for people who look into a boot."""
     yield READY
@@ -170,4 +176,5 @@ def look(talk):
 
 
 SCRIPTS = {script.__name__: script
-           for script in (shell, boot, again, installer, look, *echo_scripts.SCRIPTS)}
+           for script in (shell, boot, again, installer, stopwatch, look,
+                          *echo_scripts.SCRIPTS)}

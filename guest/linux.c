@@ -4,6 +4,7 @@
 // "Zero Page".
 #include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
+#include "arch/x86_64/lib/log.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/regs/pte.h"
 #include "guest/guest_memory.h"
@@ -242,6 +243,8 @@ int linux_load(struct vm *vm, const struct kernel_boot *boot, struct guest_start
         err = write_all(vm, boot, &b);
     if (err)
         return err;
+    log_debug("vm %s: bzImage at %llxH, needs RAM up to %llxH, initrd at %llxH", vm->name,
+              (ull)b.at, (ull)(b.at + b.run_size), (ull)b.initrd_at);
     *start = (struct guest_start){
         .mode = IMAGE_LONG,
         .rip = b.at + ENTRY_64,

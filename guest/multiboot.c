@@ -4,6 +4,7 @@
 #include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/check.h"
 #include "arch/x86_64/lib/err.h"
+#include "arch/x86_64/lib/log.h"
 #include "arch/x86_64/lib/string.h"
 #include "guest/guest_memory.h"
 #include "guest/pc.h"
@@ -94,6 +95,10 @@ u32 multiboot_mem_upper(const struct multiboot *mb)
 
 void multiboot_start(const struct multiboot *mb, u32 magic, struct guest_start *start)
 {
+    log_debug("vm %s: kernel at %llxH to %llxH, entry %llxH, boot information at %llxH, initrd at "
+              "%llxH",
+              mb->vm->name, (ull)layout_start(&mb->layout), (ull)layout_end(&mb->layout),
+              (ull)mb->layout.entry, (ull)mb->info_at, (ull)mb->module_at);
     *start = (struct guest_start){
         .mode = IMAGE_PROTECTED,
         .unpaged = true,

@@ -309,6 +309,8 @@ struct cpuid_regs cpuid_lookup(const struct cpuid_table *table, u32 leaf, u32 su
     struct cpuid_regs r = table->entries[index].regs;
     if (leaf == 0x01 && (state->cr4 & CR4_OSXSAVE) && (r.ecx & CPUID_1_ECX_XSAVE))
         r.ecx |= CPUID_1_ECX_OSXSAVE;
+    if (leaf == 0x01 && state->apic_off)
+        r.edx &= ~CPUID_1_EDX_APIC;
     if (leaf == 0x0d && subleaf <= 1) {
         u32 first = index - subleaf;
         if (subleaf == 0)

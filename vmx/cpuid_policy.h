@@ -41,6 +41,7 @@ void cpuid_build(struct cpuid_table *table, const struct cpuid_config *config);
 struct cpuid_state {
     u64 cr4;
     u64 xcr0;
+    bool apic_off; // by IA32_APIC_BASE
 };
 
 // The answer to CPUID with this EAX and ECX, as the SDM has it: a leaf above the highest answers as

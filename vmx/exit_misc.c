@@ -9,7 +9,11 @@
 enum exit_action exit_cpuid(struct vcpu *vcpu, const struct exit_info *exit)
 {
     (void)exit;
-    struct cpuid_state state = {.cr4 = vmcs_read(VMCS_GUEST_CR4), .xcr0 = vcpu->xcr0};
+    struct cpuid_state state = {
+        .cr4 = vmcs_read(VMCS_GUEST_CR4),
+        .xcr0 = vcpu->xcr0,
+        .apic_off = !(lapic_base_read(&vcpu->vm->lapic) & APIC_BASE_ENABLE),
+    };
     struct cpuid_regs r =
         cpuid_lookup(&vcpu->cpuid, (u32)vcpu->regs[GPR_RAX], (u32)vcpu->regs[GPR_RCX], &state);
     vcpu->regs[GPR_RAX] = r.eax;

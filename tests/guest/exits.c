@@ -114,6 +114,16 @@ GUEST_TEST(exits, cpuid_tells_the_frequencies)
     G_EXPECT_EQ(own.ebx, rt_div(rt_info->lapic_hz, 1000));
 }
 
+GUEST_TEST(exits, cpuid_hides_an_apic_that_is_off)
+{
+    u64 base = rdmsr(IA32_APIC_BASE);
+    G_EXPECT_EQ(cpuid(1, 0).edx & CPUID_1_EDX_APIC, CPUID_1_EDX_APIC);
+    wrmsr(IA32_APIC_BASE, base & ~APIC_BASE_ENABLE);
+    G_EXPECT_EQ(cpuid(1, 0).edx & CPUID_1_EDX_APIC, 0);
+    wrmsr(IA32_APIC_BASE, base);
+    G_EXPECT_EQ(cpuid(1, 0).edx & CPUID_1_EDX_APIC, CPUID_1_EDX_APIC);
+}
+
 GUEST_TEST(exits, cpuid_says_one_processor)
 {
     struct cpuid_regs r = cpuid(1, 0);

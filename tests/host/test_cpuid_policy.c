@@ -247,6 +247,17 @@ static void osxsave_mirrors_cr4_where_there_is_xsave(void **state)
     }
 }
 
+static void an_apic_that_is_off_is_not_shown(void **state)
+{
+    (void)state;
+    build(&full);
+    struct cpuid_state on = {.cr4 = 0}, off = {.apic_off = true};
+    struct cpuid_regs with = cpuid_lookup(&table, 1, 0, &on);
+    struct cpuid_regs without = cpuid_lookup(&table, 1, 0, &off);
+    assert_true(with.edx & CPUID_1_EDX_APIC);
+    check(without, with.eax, with.ebx, with.ecx, with.edx & ~CPUID_1_EDX_APIC);
+}
+
 // ---- one CPU of one thread --------------------------------------------------------------------
 
 static void topology_is_one_thread(void **state)
@@ -489,6 +500,7 @@ int main(void)
         cmocka_unit_test_setup(a_feature_is_shown_only_with_what_makes_it_work, reset),
         cmocka_unit_test_setup(vector_features_go_with_their_state, reset),
         cmocka_unit_test_setup(osxsave_mirrors_cr4_where_there_is_xsave, reset),
+        cmocka_unit_test_setup(an_apic_that_is_off_is_not_shown, reset),
         cmocka_unit_test_setup(topology_is_one_thread, reset),
         cmocka_unit_test_setup(leaf_d_tells_sizes, reset),
         cmocka_unit_test_setup(leaf_d_has_the_states_that_are_allowed, reset),

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/regs/msr.h"
 #include "tests/host/vmx_rig.h"
 
@@ -52,6 +53,21 @@ static void cpuid_shows_osxsave_as_cr4_has_it(void **state)
         r->vcpu.regs[GPR_RAX] = 1;
         do_exit(r, REASON_CPUID, 2);
         assert_int_equal(!!(r->vcpu.regs[GPR_RCX] & CPUID_1_ECX_OSXSAVE), on);
+    }
+    rig_close(r);
+}
+
+static void cpuid_hides_an_apic_that_is_off(void **state)
+{
+    (void)state;
+    struct vmx_rig *r = rig_open(NULL);
+    u64 base = lapic_base_read(&r->vm.lapic);
+    for (unsigned on = 0; on < 2; on++) {
+        u64 enable = on ? APIC_BASE_ENABLE : 0;
+        assert_int_equal(lapic_base_write(&r->vm.lapic, (base & ~APIC_BASE_ENABLE) | enable), OK);
+        r->vcpu.regs[GPR_RAX] = 1;
+        do_exit(r, REASON_CPUID, 2);
+        assert_int_equal(!!(r->vcpu.regs[GPR_RDX] & CPUID_1_EDX_APIC), on);
     }
     rig_close(r);
 }
@@ -405,6 +421,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cpuid_takes_eax_and_ecx_and_clears_upper_halves),
         cmocka_unit_test(cpuid_shows_osxsave_as_cr4_has_it),
+        cmocka_unit_test(cpuid_hides_an_apic_that_is_off),
         cmocka_unit_test(cpuid_leaf_d_follows_xcr0),
         cmocka_unit_test(rdtsc_gives_the_guests_count),
         cmocka_unit_test(cache_instructions_are_done_by_doing_nothing),

@@ -14,12 +14,24 @@ void textgrid_init(struct textgrid *grid, u32 columns, u32 rows)
     textgrid_clear(grid);
 }
 
-static void mark_dirty(struct textgrid *grid, u16 first, u16 end)
+static void mark_all(struct textgrid *grid)
 {
-    if (first < grid->dirty_first)
-        grid->dirty_first = first;
-    if (end > grid->dirty_end)
-        grid->dirty_end = end;
+    grid->dirty_first = 0;
+    grid->dirty_end = grid->rows;
+    grid->dirty_left = 0;
+    grid->dirty_right = grid->columns;
+}
+
+static void mark_cell(struct textgrid *grid, u16 row, u16 column)
+{
+    if (row < grid->dirty_first)
+        grid->dirty_first = row;
+    if (row >= grid->dirty_end)
+        grid->dirty_end = (u16)(row + 1);
+    if (column < grid->dirty_left)
+        grid->dirty_left = column;
+    if (column >= grid->dirty_right)
+        grid->dirty_right = (u16)(column + 1);
 }
 
 void textgrid_clear(struct textgrid *grid)
@@ -29,8 +41,7 @@ void textgrid_clear(struct textgrid *grid)
     grid->x = 0;
     grid->y = 0;
     grid->escape = ESCAPE_NONE;
-    grid->dirty_first = 0;
-    grid->dirty_end = grid->rows;
+    mark_all(grid);
 }
 
 static void scroll(struct textgrid *grid)
@@ -38,7 +49,7 @@ static void scroll(struct textgrid *grid)
     memmove(grid->cells[0], grid->cells[1], (grid->rows - 1u) * sizeof(grid->cells[0]));
     memset(grid->cells[grid->rows - 1], ' ', sizeof(grid->cells[0]));
     grid->y = (u16)(grid->rows - 1);
-    mark_dirty(grid, 0, grid->rows);
+    mark_all(grid);
 }
 
 // Scrolls only when something follows: the last line's newline would cost a row otherwise.
@@ -56,8 +67,8 @@ static void put_cell(struct textgrid *grid, u8 character)
         next_row(grid);
     if (grid->y >= grid->rows)
         scroll(grid);
+    mark_cell(grid, grid->y, grid->x);
     grid->cells[grid->y][grid->x++] = character;
-    mark_dirty(grid, grid->y, (u16)(grid->y + 1));
 }
 
 static void put_tab(struct textgrid *grid)
@@ -133,7 +144,7 @@ void textgrid_write(struct textgrid *grid, const char *text, size_t length)
 void textgrid_show(struct textgrid *grid, textgrid_draw_fn draw, void *screen)
 {
     for (u32 row = grid->dirty_first; row < grid->dirty_end; row++) {
-        for (u32 column = 0; column < grid->columns; column++) {
+        for (u32 column = grid->dirty_left; column < grid->dirty_right; column++) {
             u8 character = grid->cells[row][column];
             if (grid->shown[row][column] == character)
                 continue;
@@ -143,4 +154,6 @@ void textgrid_show(struct textgrid *grid, textgrid_draw_fn draw, void *screen)
     }
     grid->dirty_first = grid->rows;
     grid->dirty_end = 0;
+    grid->dirty_left = grid->columns;
+    grid->dirty_right = 0;
 }

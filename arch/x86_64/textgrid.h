@@ -17,7 +17,8 @@ struct textgrid {
     u16 columns, rows;
     u16 x, y; // where the next character goes: after the last column it wraps, after the last row
               // it scrolls
-    u16 dirty_first, dirty_end; // rows that may differ from what is shown
+    u16 dirty_first, dirty_end;  // rows that may differ from what is shown,
+    u16 dirty_left, dirty_right; // and columns in them: [first, end), [left, right)
     enum textgrid_escape escape;
     u8 cells[TEXTGRID_MAX_ROWS][TEXTGRID_MAX_COLUMNS];
     u8 shown[TEXTGRID_MAX_ROWS][TEXTGRID_MAX_COLUMNS]; // 0: unknown

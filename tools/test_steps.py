@@ -325,6 +325,9 @@ def multiboot(flags):
 
 BAD_KERNELS = (  # name, kernel, its line, what is said of it
     ("cut", bzimage()[:4000], "mem=32M", r"truncated: 4000 bytes, its header says 4096"),
+    ("magic", bzimage()[:0x205] + b"s" + bzimage()[0x206:], "mem=2M",
+     r"wrong magic: a boot sector, but no Linux's \"HdrS\" at 202H"),
+    ("swapped", b"070701" + bytes(4096), "mem=2M", r"a cpio archive: an initial RAM disk .*"),
     ("old", bzimage(version=0x20b), "mem=32M", r"boot protocol 2\.11 is too old: 2\.12 is .*"),
     ("narrow", bzimage(flags=0x7e), "mem=32M", r"no 64-bit entry: a 32-bit Linux is not supported"),
     ("small", bzimage(init_size=17 << 20), "mem=32M",

@@ -567,6 +567,39 @@ static void flat_images(void **state)
     guest_ram_close(&g);
 }
 
+static void files_that_were_meant_for_something_else(void **state)
+{
+    (void)state;
+    static const struct {
+        u32 offset, size;
+        const char *bytes, *text;
+    } rows[] = {
+        {0x202, 4, "HdrS",             "wrong magic: a Linux setup header, but no 55AAH at 1FEH"    },
+        {0x1fe, 2, "\x55\xaa",         "wrong magic: a boot sector, but no Linux's \"HdrS\" at 202H"},
+        {0,     2, "MZ",               "an EFI or DOS program"                                      },
+        {0,     6, "070701",           "a cpio archive: an initial RAM disk rather than a kernel"   },
+        {0,     2, "\x1f\x8b",         "a gzip file"                                                },
+        {0,     6,
+         "\xfd"
+         "7zXZ\0",                     "an xz file"                                                 },
+        {0,     4, "\x28\xb5\x2f\xfd", "a zstd file"                                                },
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        u64 end = rows[i].offset + rows[i].size;
+        kernel_vm(2 * MIB);
+        memcpy(kernel_data + rows[i].offset, rows[i].bytes, rows[i].size);
+        refused(E_FORMAT, rows[i].text);
+        boot.kernel.size = end;
+        refused(E_FORMAT, rows[i].text);
+        boot.kernel.size = end - 1; // not known as such
+        loads();
+        boot.kernel.size = end;
+        kernel_data[end - 1] ^= 1;
+        loads();
+        guest_ram_close(&g);
+    }
+}
+
 static void files_that_nothing_can_start(void **state)
 {
     (void)state;
@@ -602,6 +635,7 @@ int main(void)
         cmocka_unit_test(the_information_avoids_the_kernel),
         cmocka_unit_test(long_command_lines),
         cmocka_unit_test(flat_images),
+        cmocka_unit_test(files_that_were_meant_for_something_else),
         cmocka_unit_test(files_that_nothing_can_start),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

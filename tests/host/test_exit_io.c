@@ -70,7 +70,7 @@ static void in_and_out_move_al_ax_and_eax(void **state)
 
 static void port_of_nobody_reads_as_all_ones(void **state)
 {
-    static const u16 ports[] = {0x0111, 0xffff, 0xcf8};
+    static const u16 ports[] = {0x0111, 0xffff, 0x0cf0};
     (void)state;
     for (unsigned i = 0; i < ARRAY_SIZE(ports); i++) {
         struct vmx_rig *r = rig_open(NULL);

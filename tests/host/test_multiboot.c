@@ -77,18 +77,36 @@ static void elf_high_half_kernels_are_entered_at_the_physical_place(void **state
         {0xffffffff80000000, 0x200000, 0x1000, 0x1000, 0x1000},
         {0xffffffff80100000, 0x400000, 0x2000, 0x1000, 0x1000},
     };
+    static const struct {
+        u64 entry, at; // 0: refused
+    } rows[] = {
+        {0xffffffff80000000, 0x200000},
+        {0xffffffff80000fff, 0x200fff},
+        {0xffffffff80001000, 0       },
+        {0xffffffff80100010, 0x400010},
+        {0xffffffff80100fff, 0x400fff},
+        {0xffffffff80101000, 0       },
+        {0xffffffff7fffffff, 0       },
+        {0x200020,           0x200020}, // physical already
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
+        kernel_vm(16 * MIB);
+        elf_put(true, rows[i].entry, high, 2);
+        put_header(0);
+        if (rows[i].at) {
+            loads();
+            enters(rows[i].at, BOOTED);
+        } else {
+            refused(E_FORMAT, "is in none of its 2 segments");
+        }
+        guest_ram_close(&g);
+    }
+    static const struct kernel_segment high32 = {0xc0200000, 0x300000, 0x1000, 0x1000, 0x1000};
     kernel_vm(16 * MIB);
-    elf_put(true, 0xffffffff80100010, high, 2);
+    elf_put(false, 0xc0200123, &high32, 1);
     put_header(0);
     loads();
-    enters(0x400010, BOOTED);
-    guest_ram_close(&g);
-    // An entry that is physical already.
-    kernel_vm(16 * MIB);
-    elf_put(true, 0x200020, high, 2);
-    put_header(0);
-    loads();
-    enters(0x200020, BOOTED);
+    enters(0x300123, BOOTED);
     guest_ram_close(&g);
 }
 
@@ -419,6 +437,8 @@ static void the_information_structure(void **state)
         done += le32(e) + 4;
     }
     assert_int_equal(n, g.memory.nmap);
+    // It is the last of what is there.
+    assert_true(guest_ram_is_clear(&g, entry + length, start.rbx + sizeof(info)));
     guest_ram_close(&g);
 }
 

@@ -290,6 +290,7 @@ static const u8 *find(u32 type)
         if (t == 0) {
             assert_int_equal(size, 8);
             assert_int_equal(at + 8, total);
+            assert_true(guest_ram_is_clear(&g, start.rbx + total, start.rbx + sizeof(info)));
             return type ? found : info + at;
         }
         if (t == type) {

@@ -177,7 +177,8 @@ static void wrong_values(void **state)
     refused("run=foo", "command line: \"run=foo\": expected run=guest|selftest|bench|caps|grade");
     refused("run=", "command line: \"run=\": expected run=guest|selftest|bench|caps|grade");
     refused("run", "command line: \"run\": expected run=guest|selftest|bench|caps|grade");
-    refused("run=guestx", "command line: \"run=guestx\": expected run=guest|selftest|bench|caps|grade");
+    refused("run=guestx",
+            "command line: \"run=guestx\": expected run=guest|selftest|bench|caps|grade");
     refused("run=gues", "command line: \"run=gues\": expected run=guest|selftest|bench|caps|grade");
     refused("log=loud", "command line: \"log=loud\": expected log=error|warn|info|debug");
     refused("end=never", "command line: \"end=never\": expected end=auto|halt|reboot|bochs|qemu");

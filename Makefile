@@ -45,10 +45,12 @@ PURE_C := $(filter-out $(HW_C) arch/x86_64/lib/memory.c tests/kernel/%,$(KERNEL_
 
 WARN := -Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Wstrict-prototypes -Wvla \
         -Wundef -Wpointer-arith -Werror
+# No vector is ever on the kernel's stack: 8 bytes are aligned enough.
+KSTACK := $(if $(findstring clang,$(CC)),-mstack-alignment=8,-mpreferred-stack-boundary=3)
 KFLAGS := -std=c17 -O2 -g -I. $(WARN) -ffreestanding -fno-pic -fno-pie -mcmodel=kernel \
           -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fcf-protection=none \
           -fno-asynchronous-unwind-tables -fno-omit-frame-pointer -fno-strict-aliasing \
-          -fno-common -ffunction-sections -fdata-sections $(KEXTRA)
+          -fno-common -ffunction-sections -fdata-sections $(KSTACK) $(KEXTRA)
 KLDFLAGS := -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=0x1000 \
             -Wl,-z,noexecstack -Wl,--gc-sections -Wl,--orphan-handling=error -T linker.ld
 

@@ -3,7 +3,6 @@
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/regs/cr.h"
 #include "arch/x86_64/regs/msr.h"
-#include "vmx/inject.h"
 #include "vmx/vcpu_internal.h"
 #include "vmx/vmcs_access.h"
 
@@ -74,34 +73,52 @@ static void single_step(struct vcpu *v)
     vcpu_debug(v, DR6_BS | (pending & BITS(3, 0)));
 }
 
-// An instruction is done, or (again) one element of a repeated one. RF keeps an instruction
-// breakpoint from coming twice: an EPT violation leaves it set, an I/O exit clear, and here it gets
-// what it has between two elements and after the last. SDM volume 3, "Saving RIP, RSP, RFLAGS, and
-// SSP" and "Instruction-Breakpoint Exception Condition".
-static void retire(struct vcpu *v, bool again)
+// RF keeps an instruction breakpoint from coming twice: an EPT violation leaves it set, an I/O exit
+// clear, and here it gets what it has between two elements of a repeated instruction (again) and
+// after the last. SDM volume 3, "Saving RIP, RSP, RFLAGS, and SSP" and "Instruction-Breakpoint
+// Exception Condition".
+COLD static void finish_flags(struct vcpu *v, bool again)
 {
-    u64 blocking = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
-    if (unlikely(blocking & BLOCKING_BY_STI_MOV_SS)) {
-        vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, blocking & ~(u64)BLOCKING_BY_STI_MOV_SS);
-        // The event that the shadow held back may be injected now.
-        v->vm->attention |= VM_ATTENTION_EVENT;
-    }
     u64 rflags = vmcs_read(VMCS_GUEST_RFLAGS);
-    if (unlikely(!(rflags & RFLAGS_RF) == again))
+    if (!(rflags & RFLAGS_RF) == again)
         vmcs_write(VMCS_GUEST_RFLAGS, rflags ^ RFLAGS_RF);
-    if (unlikely(rflags & RFLAGS_TF))
+    if (rflags & RFLAGS_TF)
         single_step(v);
 }
 
-void vcpu_skip(struct vcpu *vcpu, u32 length)
+COLD static void end_shadow(struct vcpu *v)
 {
-    u64 old = vmcs_read(VMCS_GUEST_RIP);
-    u64 rip = old + length;
-    // Outside 64-bit mode EIP wraps at 4 GiB; only then is the mode worth reading.
-    if (unlikely((rip ^ old) >> 32) && vcpu_mode(vcpu) != GUEST_64BIT)
-        rip = (u32)rip;
+    v->exit.interruptibility &= ~BLOCKING_BY_STI_MOV_SS;
+    vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, v->exit.interruptibility);
+    // The event that the shadow held back may be injected now.
+    v->vm->attention |= VM_ATTENTION_EVENT;
+}
+
+// Outside 64-bit mode EIP wraps at 4 GiB.
+COLD static u64 wrap_rip(const struct vcpu *v, u64 rip)
+{
+    return vcpu_mode(v) == GUEST_64BIT ? rip : (u32)rip;
+}
+
+// The instruction is done.
+static inline void skip(struct vcpu *v)
+{
+    u64 rip = v->exit.rip + v->exit.length;
+    if (unlikely((u32)rip < INSTRUCTION_LENGTH_MAX)) // only then is the mode worth reading
+        rip = wrap_rip(v, rip);
     vmcs_write(VMCS_GUEST_RIP, rip);
-    retire(vcpu, false);
+    if (unlikely(v->exit.interruptibility & BLOCKING_BY_STI_MOV_SS))
+        end_shadow(v);
+    if (unlikely(v->exit.rflags & (RFLAGS_RF | RFLAGS_TF)))
+        finish_flags(v, false);
+}
+
+// One element of a repeated instruction is done.
+static void repeat(struct vcpu *v)
+{
+    if (v->exit.interruptibility & BLOCKING_BY_STI_MOV_SS)
+        end_shadow(v);
+    finish_flags(v, true);
 }
 
 // What a fault's handler returns to has RF set, and VM entry pushes the flags as they are: SDM
@@ -113,20 +130,20 @@ static void set_fault_flags(const struct event *exception)
         vmcs_write(VMCS_GUEST_RFLAGS, vmcs_read(VMCS_GUEST_RFLAGS) | RFLAGS_RF);
 }
 
+// ---- the exit's fields ------------------------------------------------------------------------
+
 static void read_vectoring(struct vcpu *v)
 {
     u32 info = (u32)vmcs_read(VMCS_IDT_INFO);
     if (likely(!(info & INTR_INFO_VALID)))
         return;
     u32 error = info & INTR_INFO_ERROR_CODE ? (u32)vmcs_read(VMCS_IDT_ERROR_CODE) : 0;
-    v->vectored = event_from_info(info, error, (u32)vmcs_read(VMCS_EXIT_INSN_LENGTH));
+    v->vectored = event_from_info(info, error, v->exit.length);
     v->vm->attention |= VM_ATTENTION_EVENT;
 }
 
-static void read_exit(struct vcpu *v, struct exit_info *exit, u32 needs)
+static void read_fields(struct vcpu *v, struct exit_info *exit, u32 needs)
 {
-    if (needs & NEED_L)
-        exit->length = (u32)vmcs_read(VMCS_EXIT_INSN_LENGTH);
     if (needs & NEED_Q)
         exit->qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
     if (needs & NEED_A) {
@@ -143,16 +160,40 @@ static void read_exit(struct vcpu *v, struct exit_info *exit, u32 needs)
         read_vectoring(v);
 }
 
-static void stop_unhandled(struct vcpu *v, const struct exit_info *exit)
+// ---- answering --------------------------------------------------------------------------------
+
+enum exit_action exit_unhandled(struct vcpu *vcpu, const struct exit_info *exit)
 {
-    vm_stop(v->vm, VM_END_UNHANDLED, "exit reason %u (%s) is not handled", exit->reason,
+    vm_stop(vcpu->vm, VM_END_UNHANDLED, "exit reason %u (%s) is not handled", exit->reason,
             exit_reason_name(exit->reason));
-    vcpu_report(v, exit);
+    vcpu_report(vcpu, exit);
+    return ACT_STOP;
 }
+
+static enum exit_action exit_with_fields(struct vcpu *v, const struct exit_info *exit)
+{
+    const struct exit_row *row = &exit_table[exit->reason];
+    read_fields(v, &v->exit, row->needs);
+    return row->handler ? row->handler(v, exit) : exit_unhandled(v, exit);
+}
+
+// The first thing to call for each reason: the handler itself where enter.asm has read all it
+// needs.
+#define EXIT(number, name, text, handler, needs)                                                   \
+    [number] = (needs) & ~(u32)NEED_L ? exit_with_fields                                           \
+                                      : _Generic((handler), void *: exit_unhandled, default: (handler)),
+static const exit_handler first_calls[REASON_COUNT] = {
+#include "vmx/exit_reasons.def"
+    [35] = exit_unhandled,
+    [38] = exit_unhandled,
+    [42] = exit_unhandled,
+    [71] = exit_unhandled,
+};
+#undef EXIT
 
 // A VM entry that failed after the host state was loaded: SDM volume 3, "VM-Entry Failures During
 // or After Loading Guest State".
-static void stop_entry_failed(struct vcpu *v, struct exit_info *exit)
+COLD static void stop_entry_failed(struct vcpu *v, struct exit_info *exit)
 {
     exit->qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
     vm_stop(v->vm, VM_END_ENTRY_FAILED, "exit reason %u: %s, qualification %llu", exit->reason,
@@ -160,129 +201,136 @@ static void stop_entry_failed(struct vcpu *v, struct exit_info *exit)
     vcpu_report(v, exit);
 }
 
-void exit_dispatch(struct vcpu *vcpu)
+// The reason is none of the table's, or has more bits than its number. Whether it has an answer all
+// the same.
+COLD static bool accept_reason(struct vcpu *v)
 {
-    struct exit_info *exit = &vcpu->exit;
-    u32 reason = (u32)vmcs_read(VMCS_EXIT_REASON);
+    struct exit_info *exit = &v->exit;
+    bool failed = exit->reason & REASON_ENTRY_FAILED;
+    exit->reason &= 0xffff;
+    if (failed)
+        stop_entry_failed(v, exit);
+    else if (exit->reason >= REASON_COUNT)
+        exit_unhandled(v, exit);
+    return !failed && exit->reason < REASON_COUNT;
+}
 
-    exit->reason = reason & 0xffff;
-    if (unlikely(reason & REASON_ENTRY_FAILED)) {
-        stop_entry_failed(vcpu, exit);
-        return;
-    }
-    if (unlikely(exit->reason >= REASON_COUNT)) {
-        stop_unhandled(vcpu, exit);
-        return;
-    }
-    vcpu->exits[exit->reason]++;
-    const struct exit_row *row = &exit_table[exit->reason];
-    read_exit(vcpu, exit, row->needs);
-
-    enum exit_action action;
-    if (likely(!vcpu->hook) || !vcpu->hook(vcpu, exit, &action)) {
-        if (unlikely(!row->handler)) {
-            stop_unhandled(vcpu, exit);
-            return;
-        }
-        action = row->handler(vcpu, exit);
-    }
+// All but ACT_SKIP.
+COLD static void act(struct vcpu *v, enum exit_action action)
+{
     switch (action) {
-    case ACT_SKIP:
-        vcpu_skip(vcpu, exit->length);
-        break;
     case ACT_REPEAT:
-        retire(vcpu, true);
+        repeat(v);
         break;
     case ACT_IDLE:
-        vcpu_skip(vcpu, exit->length);
-        vcpu->halted = true;
+        skip(v);
+        v->halted = true;
         // What waits already must be looked at before going idle.
-        vcpu->vm->attention |= VM_ATTENTION_EVENT;
+        v->vm->attention |= VM_ATTENTION_EVENT;
         break;
     case ACT_FAULT:
-        set_fault_flags(&vcpu->exception);
+        set_fault_flags(&v->exception);
         break;
-    case ACT_RESUME:
-    case ACT_STOP:
+    default:
         break;
     }
 }
 
-// ---- injection --------------------------------------------------------------------------------
-
-static void set_windows(struct vcpu *v, bool interrupt, bool nmi)
+// The hook sees the fields too, and may answer instead of the table.
+static enum exit_action call_hook(struct vcpu *v)
 {
-    u32 ctls = v->proc_ctls & ~(u32)(PROC_INTR_WINDOW | PROC_NMI_WINDOW);
-    ctls |= (interrupt ? PROC_INTR_WINDOW : 0) | (nmi ? PROC_NMI_WINDOW : 0);
-    if (ctls != v->proc_ctls) {
-        v->proc_ctls = ctls;
-        vmcs_write(VMCS_PROC_CTLS, ctls);
-    }
+    struct exit_info *exit = &v->exit;
+    enum exit_action action;
+    read_fields(v, exit, exit_table[exit->reason].needs);
+    return v->hook(v, exit, &action) ? action : first_calls[exit->reason](v, exit);
 }
 
-static void commit(struct vcpu *v, struct inject_decision *d, const struct inject_input *in)
+static inline void answer(struct vcpu *v, bool hooked)
 {
-    if (d->source == INJECT_EXTINT)
-        inject_set_vector(d, pic_ack(&v->vm->pic));
-    else if (d->source == INJECT_LAPIC)
-        lapic_accept(&v->vm->lapic, (u8)(d->info & INTR_INFO_VECTOR));
-    if (d->info) {
-        vmcs_write(VMCS_ENTRY_INTR_INFO, d->info);
-        if (d->info & INTR_INFO_ERROR_CODE)
-            vmcs_write(VMCS_ENTRY_ERROR_CODE, d->error_code);
-        if (d->length)
-            vmcs_write(VMCS_ENTRY_INSN_LENGTH, d->length);
-        v->halted = false;
+    u32 reason = v->exit.reason;
+
+    vmcs_count_reads(EXIT_READS);
+    if (unlikely(reason >= REASON_COUNT)) {
+        if (!accept_reason(v))
+            return;
+        reason = v->exit.reason;
     }
-    if (d->interruptibility != in->interruptibility)
-        vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, d->interruptibility);
-    if (d->set_cr2)
-        vcpu_set_cr2(v, d->cr2);
-    set_windows(v, d->interrupt_window, d->nmi_window);
-    v->nmi = d->nmi;
-    v->nmi_blocked = d->nmi_blocked;
-    v->held = d->held;
+    v->exits[reason]++;
+    enum exit_action action = hooked ? call_hook(v) : first_calls[reason](v, &v->exit);
+    if (likely(action == ACT_SKIP))
+        skip(v);
+    else
+        act(v, action);
 }
 
-void vcpu_inject(struct vcpu *vcpu)
+void exit_dispatch(struct vcpu *vcpu)
+{
+    answer(vcpu, vcpu->hook != NULL);
+}
+
+// ---- from an exit to the next entry -----------------------------------------------------------
+
+// Makes the guest come out when the nearest deadline is due. The timer counts down by one whenever
+// the TSC passes a multiple of 2^rate, so a count of n ends up to 2^rate - 1 ticks before n << rate
+// have passed; with the slack, and rounded down, it never ends before left have, and less than two
+// counts after. The VMCS takes the low 32 bits: of a deadline farther away they bring an exit that
+// finds nothing due, once in 2^32 counts.
+static inline struct vcpu *arm(struct vcpu *v, u64 left)
+{
+    vmcs_write(VMCS_PREEMPTION_TIMER, (left + v->preemption_slack) >> v->preemption_rate);
+    return v;
+}
+
+static struct vcpu *leave(struct vcpu *v, enum vcpu_pause pause)
+{
+    v->pause = pause;
+    return NULL;
+}
+
+struct vcpu *vcpu_prepare(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
-    struct inject_decision decision;
-    struct inject_input in = {
-        .vectored = vcpu->vectored,
-        .exception = vcpu->exception,
-        .nmi = vcpu->nmi || vm->nmi_requested,
-        .extint = vm_extint(vm),
-        .held = vcpu->held,
-        .lapic = lapic_pending(&vm->lapic),
-        .virtual_nmis = vcpu->has_virtual_nmis,
-        .nmi_blocked = vcpu->nmi_blocked,
-        .interruptibility = (u32)vmcs_read(VMCS_GUEST_INTERRUPTIBILITY),
-        .activity = vcpu->halted ? ACTIVITY_HLT : ACTIVITY_ACTIVE,
-        .cr0 = vmcs_read(VMCS_GUEST_CR0),
-        .rflags = vmcs_read(VMCS_GUEST_RFLAGS),
-    };
+    u64 now = host_tsc();
 
-    vm->attention &= ~(u32)VM_ATTENTION_EVENT;
-    vcpu->vectored.valid = false;
-    vcpu->exception.valid = false;
-    vm->nmi_requested = false;
-    inject_decide(&in, &decision);
-    if (decision.triple_fault) {
-        vm_stop(vm, VM_END_TRIPLE_FAULT, "an exception while delivering a double fault");
-        return;
+    if (deadline_next(&vm->timers) <= now)
+        deadline_run(&vm->timers, now);
+    if (vm->attention & VM_ATTENTION_STOP)
+        return leave(vcpu, VCPU_ENDED);
+    if (vm->attention & VM_ATTENTION_YIELD) {
+        vm->attention &= ~(u32)VM_ATTENTION_YIELD;
+        return leave(vcpu, VCPU_YIELD);
     }
-    commit(vcpu, &decision, &in);
+    if (vm->attention)
+        vcpu_inject(vcpu);
+    if (vm->attention & VM_ATTENTION_STOP) // a triple fault
+        return leave(vcpu, VCPU_ENDED);
+    if (vcpu->halted)
+        return leave(vcpu, VCPU_IDLE);
+    if (vcpu->turn != vcpu_turn)
+        vcpu_care_before_entry(vcpu);
+    if (!vcpu->has_preemption_timer)
+        return vcpu;
+    // The timer starts with the entry: the time that all this took is not to make it late.
+    now = host_tsc();
+    u64 next = deadline_next(&vm->timers);
+    return arm(vcpu, next > now ? next - now : 0);
 }
 
-enum exit_action exit_interrupt_window(struct vcpu *vcpu, const struct exit_info *exit)
+struct vcpu *vcpu_turn(struct vcpu *vcpu)
 {
-    (void)exit;
-    vcpu->vm->attention |= VM_ATTENTION_EVENT;
-    return ACT_RESUME;
+    u64 left;
+
+    answer(vcpu, false);
+    const struct vm *vm = vcpu->vm;
+    if (unlikely(vm->attention) ||
+        unlikely(__builtin_sub_overflow(deadline_next(&vm->timers), host_tsc(), &left)))
+        return vcpu_prepare(vcpu);
+    return arm(vcpu, left);
 }
 
-enum exit_action exit_nmi_window(struct vcpu *vcpu, const struct exit_info *exit)
+struct vcpu *vcpu_turn_with_care(struct vcpu *vcpu)
 {
-    return exit_interrupt_window(vcpu, exit);
+    vcpu_care_after_exit(vcpu);
+    exit_dispatch(vcpu);
+    return vcpu_prepare(vcpu);
 }

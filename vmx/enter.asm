@@ -1,95 +1,79 @@
 ; SPDX-License-Identifier: MIT
-; Into the guest and back: saves, loads, no decision. To C it is a function that returns when the
-; guest exits.
+; Into the guest and back, for as long as C says so: saves, loads, reads what every exit has.
 
 %include "asm-offsets.inc"
 
-%define REG(n) [rdi + VCPU_REGS + (n) * 8]
+%define REG(base, n) [base + VCPU_REGS + (n) * 8]
+
+; RAX = the vCPU.
+%macro LOAD_GUEST 0
+        mov     rcx, REG(rax, 1)
+        mov     rdx, REG(rax, 2)
+        mov     rbx, REG(rax, 3)
+        mov     rbp, REG(rax, 5)
+        mov     rsi, REG(rax, 6)
+        mov     rdi, REG(rax, 7)
+        mov     r8, REG(rax, 8)
+        mov     r9, REG(rax, 9)
+        mov     r10, REG(rax, 10)
+        mov     r11, REG(rax, 11)
+        mov     r12, REG(rax, 12)
+        mov     r13, REG(rax, 13)
+        mov     r14, REG(rax, 14)
+        mov     r15, REG(rax, 15)
+        mov     rax, REG(rax, 0)
+%endmacro
+
+; Register (64 and 32 bits), VMCS field, place in struct vcpu: 8 bytes are written.
+%macro READ 4
+        mov     %2, %3
+        vmread  [rdi + %4], %1
+%endmacro
 
 section .text.hot progbits alloc exec nowrite align=16
 
-; int vmx_enter(struct vcpu *vcpu)
-; Returns 0 after a VM exit, 1 for VMfailInvalid, 2 for VMfailValid. The vCPU's VMCS is current.
-; RFLAGS and RSP of the guest are in the VMCS; a VM exit leaves RFLAGS = 2, so interrupts are off
-; and DF is clear on return as C expects.
-global vmx_enter
-vmx_enter:
+; int vmx_run(struct vcpu *vcpu)
+; Enters the guest. After each exit vcpu->turn(vcpu) answers it and returns the vCPU to enter again
+; or NULL to leave: then the result is 0. An entry that fails ends it with 1 for VMfailInvalid and 2
+; for VMfailValid. The vCPU's VMCS is current. RFLAGS and RSP of the guest are in the VMCS; a VM exit
+; leaves RFLAGS = 2, so interrupts are off and DF is clear in C as it expects.
+global vmx_run
+vmx_run:
         push    rbp
+        mov     rbp, rsp
         push    rbx
         push    r12
         push    r13
         push    r14
         push    r15
         push    rdi
-        ; The stack is at the same depth nearly always: the VMCS is written only when it is not.
-        cmp     rsp, [rdi + VCPU_HOST_RSP]
-        jne     .new_rsp
-.enter: cmp     dword [rdi + VCPU_LAUNCHED], 0 ; the flag lives across the loads
-        mov     rax, REG(0)
-        mov     rcx, REG(1)
-        mov     rdx, REG(2)
-        mov     rbx, REG(3)
-        mov     rbp, REG(5)
-        mov     rsi, REG(6)
-        mov     r8, REG(8)
-        mov     r9, REG(9)
-        mov     r10, REG(10)
-        mov     r11, REG(11)
-        mov     r12, REG(12)
-        mov     r13, REG(13)
-        mov     r14, REG(14)
-        mov     r15, REG(15)
-        mov     rdi, REG(7)
-        je      .launch
-        vmresume
-        jmp     .failed
-.launch:
+        mov     eax, FIELD_HOST_RSP
+        vmwrite rax, rsp
+        mov     rax, rdi
+        cmp     dword [rdi + VCPU_LAUNCHED], 0
+        jne     .resume
+        mov     dword [rdi + VCPU_LAUNCHED], 1
+        LOAD_GUEST
         vmlaunch
+        ; An entry that does not fail makes a VMCS a launched one; this one did. MOV keeps the flags.
+        mov     rdi, [rsp]
+        mov     dword [rdi + VCPU_LAUNCHED], 0
+        jmp     .failed
+.resume:
+        LOAD_GUEST
+        vmresume
 .failed:
-        ; Guest registers are still loaded; nothing of them may reach the C that follows but what
-        ; it is called to keep.
+        ; Guest registers are still loaded; C gets none of them.
         mov     eax, 1
         mov     ecx, 2
         cmovnc  eax, ecx
-        jmp     leave
-.new_rsp:
-        mov     [rdi + VCPU_HOST_RSP], rsp
-        mov     eax, FIELD_HOST_RSP
-        vmwrite rax, rsp
-        jmp     .enter
-
-; Where the VMCS's host RIP points: every guest register but RSP is live, RSP is the host's.
-global vmx_exit_landing
-vmx_exit_landing:
-        push    rdi
-        mov     rdi, [rsp + 8]
-        mov     REG(0), rax
-        mov     REG(1), rcx
-        mov     REG(2), rdx
-        mov     REG(3), rbx
-        mov     REG(5), rbp
-        mov     REG(6), rsi
-        mov     REG(8), r8
-        mov     REG(9), r9
-        mov     REG(10), r10
-        mov     REG(11), r11
-        mov     REG(12), r12
-        mov     REG(13), r13
-        mov     REG(14), r14
-        mov     REG(15), r15
-        pop     qword REG(7)
-        ; A guest's values must not be what C speculates with: the registers that a call may
-        ; clobber are cleared, the others come back from the stack.
-        xor     eax, eax
-        xor     ecx, ecx
         xor     edx, edx
         xor     esi, esi
         xor     r8d, r8d
         xor     r9d, r9d
         xor     r10d, r10d
         xor     r11d, r11d
-leave:
-        pop     rdi
+.leave: pop     rdi
         pop     r15
         pop     r14
         pop     r13
@@ -97,3 +81,40 @@ leave:
         pop     rbx
         pop     rbp
         ret
+
+; Where the VMCS's host RIP points: every guest register but RSP is live, RSP is as vmx_run left it.
+global vmx_exit_landing
+vmx_exit_landing:
+        push    rdi
+        mov     rdi, [rsp + 8]
+        mov     REG(rdi, 0), rax
+        mov     REG(rdi, 1), rcx
+        mov     REG(rdi, 2), rdx
+        mov     REG(rdi, 3), rbx
+        mov     REG(rdi, 5), rbp
+        mov     REG(rdi, 6), rsi
+        mov     REG(rdi, 8), r8
+        mov     REG(rdi, 9), r9
+        mov     REG(rdi, 10), r10
+        mov     REG(rdi, 11), r11
+        mov     REG(rdi, 12), r12
+        mov     REG(rdi, 13), r13
+        mov     REG(rdi, 14), r14
+        mov     REG(rdi, 15), r15
+        pop     qword REG(rdi, 7)
+        ; A guest's values must not be what C speculates with: the registers that a call may clobber
+        ; are overwritten. Those that C keeps for its caller it stores before it has a use for them.
+        ; What one READ writes too much the next one overwrites: struct exit_info.
+        READ    rax, eax, FIELD_EXIT_REASON, EXIT_REASON
+        READ    rcx, ecx, FIELD_EXIT_LENGTH, EXIT_LENGTH
+        READ    rdx, edx, FIELD_INTERRUPTIBILITY, EXIT_INTERRUPTIBILITY
+        READ    rsi, esi, FIELD_RIP, EXIT_RIP
+        READ    r8, r8d, FIELD_RFLAGS, EXIT_RFLAGS
+        xor     r9d, r9d
+        xor     r10d, r10d
+        xor     r11d, r11d
+        lea     rbp, [rsp + 6 * 8]      ; a backtrace goes on to the caller of vmx_run
+        call    [rdi + VCPU_TURN]
+        test    rax, rax
+        jnz     vmx_run.resume
+        jmp     vmx_run.leave           ; RAX = 0

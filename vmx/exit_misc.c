@@ -40,7 +40,7 @@ static void set_edx_eax(struct vcpu *v, u64 value)
 enum exit_action exit_rdtsc(struct vcpu *vcpu, const struct exit_info *exit)
 {
     (void)exit;
-    set_edx_eax(vcpu, vcpu_host_tsc() + vcpu->tsc_offset);
+    set_edx_eax(vcpu, host_tsc() + vcpu->tsc_offset);
     return ACT_SKIP;
 }
 

@@ -22,7 +22,7 @@ struct msr_row {
 static int read_tsc(struct vcpu *v, u32 msr, u64 *value)
 {
     (void)msr;
-    *value = vcpu_host_tsc() + v->tsc_offset;
+    *value = host_tsc() + v->tsc_offset;
     return OK;
 }
 
@@ -39,7 +39,7 @@ static void move_tsc(struct vcpu *v, u64 delta)
 static int write_tsc(struct vcpu *v, u32 msr, u64 value)
 {
     (void)msr;
-    move_tsc(v, value - (vcpu_host_tsc() + v->tsc_offset));
+    move_tsc(v, value - (host_tsc() + v->tsc_offset));
     return OK;
 }
 

@@ -23,7 +23,7 @@
 u32 vmcs_reads, vmcs_writes;
 #endif
 
-int vmx_enter(struct vcpu *vcpu);
+int vmx_run(struct vcpu *vcpu);
 extern const u8 vmx_exit_landing[];
 
 static const u32 switched_msrs[SWITCHED_COUNT] = {
@@ -113,7 +113,7 @@ static void write_host_state(void)
     vmcs_write(VMCS_HOST_SYSENTER_ESP, 0);
     vmcs_write(VMCS_HOST_SYSENTER_EIP, 0);
     vmcs_write(VMCS_HOST_RIP, (u64)vmx_exit_landing);
-    vmcs_write(VMCS_HOST_RSP, 0); // enter.asm writes the real one: host_rsp is 0 too
+    vmcs_write(VMCS_HOST_RSP, 0); // vmx_run() writes the real one
 }
 
 static int alloc_page(struct frame_pool *frames, u8 fill, hpa_t *out)
@@ -191,7 +191,8 @@ int vcpu_init(struct vcpu *vcpu, struct vm *vm, const struct vmx_caps *caps,
     vcpu->caps = caps;
     vcpu->vpid = 1;
     vcpu->held = -1;
-    vcpu->preemption_ticks = BIT(caps->preemption_rate) - 1;
+    vcpu->preemption_rate = caps->preemption_rate;
+    vcpu->preemption_slack = 2 * (BIT(caps->preemption_rate) - 1);
     vcpu->xcr0_allowed = xcr0_offered();
     int err = negotiate(vcpu, values);
     if (err == OK)
@@ -363,11 +364,6 @@ void vcpu_host_machine_check(void)
     raise_machine_check();
 }
 
-u64 vcpu_host_tsc(void)
-{
-    return rdtsc();
-}
-
 void vcpu_nmi(struct vcpu *vcpu)
 {
     vcpu->nmi = true;
@@ -376,24 +372,9 @@ void vcpu_nmi(struct vcpu *vcpu)
 
 // ---- running ----------------------------------------------------------------------------------
 
-// Makes sure the guest comes out when the nearest deadline is due. The preemption timer counts down
-// by one for each 2^rate ticks that pass, on ticks that are a multiple of that: rounding up never
-// wakes early by more than one count, which the loop then re-arms.
-static void arm_deadline(struct vcpu *v, u64 now)
-{
-    u64 next = deadline_next(&v->vm->timers);
-    u64 left = next > now ? next - now : 0;
-
-    if (v->has_preemption_timer) {
-        u64 count = (left + v->preemption_ticks) >> v->caps->preemption_rate;
-        vmcs_write(VMCS_PREEMPTION_TIMER, count < UINT32_MAX ? count : UINT32_MAX);
-    } else if (next != DEADLINE_NEVER) {
-        timer_arm(next);
-    }
-}
-
 static void entry_failed(struct vcpu *v, int result)
 {
+    v->pause = VCPU_ENDED;
     if (result == VMX_FAIL_INVALID) {
         vm_stop(v->vm, VM_END_ENTRY_FAILED, "VMfailInvalid: no current VMCS");
         return;
@@ -404,59 +385,41 @@ static void entry_failed(struct vcpu *v, int result)
     vcpu_report(v, NULL);
 }
 
-// Into the guest and back with its IA32_SPEC_CTRL, of which the CPU has one for both sides. Only
-// for a guest that uses it: see msr_write_spec_ctrl().
-static int enter_with_spec_ctrl(struct vcpu *v)
+// IA32_SPEC_CTRL, of which the CPU has one for both sides, is switched only for a guest that uses
+// it: see msr_write_spec_ctrl().
+void vcpu_care_after_exit(struct vcpu *vcpu)
 {
-    if (v->spec.ctrl != v->host_spec_ctrl)
-        wrmsr(IA32_SPEC_CTRL, v->spec.ctrl);
-    int result = vmx_enter(v);
-    v->spec.ctrl = rdmsr(IA32_SPEC_CTRL);
-    if (v->spec.ctrl != v->host_spec_ctrl)
-        wrmsr(IA32_SPEC_CTRL, v->host_spec_ctrl);
-    return result;
+    if (!vcpu->spec.ctrl_passed)
+        return;
+    vcpu->spec.ctrl = rdmsr(IA32_SPEC_CTRL);
+    if (vcpu->spec.ctrl != vcpu->host_spec_ctrl)
+        wrmsr(IA32_SPEC_CTRL, vcpu->host_spec_ctrl);
 }
 
-static enum vcpu_pause run_loop(struct vcpu *vcpu)
+void vcpu_care_before_entry(struct vcpu *vcpu)
 {
-    struct vm *vm = vcpu->vm;
+    u64 next = deadline_next(&vcpu->vm->timers);
+    if (!vcpu->has_preemption_timer && next != DEADLINE_NEVER)
+        timer_arm(next);
+    if (vcpu->spec.ctrl_passed && vcpu->spec.ctrl != vcpu->host_spec_ctrl)
+        wrmsr(IA32_SPEC_CTRL, vcpu->spec.ctrl);
+}
 
-    for (;;) {
-        u64 now = rdtsc();
-        if (now >= deadline_next(&vm->timers)) {
-            deadline_run(&vm->timers, now);
-            now = rdtsc();
-        }
-        if (vm->attention) {
-            if (vm->attention & VM_ATTENTION_STOP)
-                return VCPU_ENDED;
-            if (vm->attention & VM_ATTENTION_YIELD) {
-                vm->attention &= ~(u32)VM_ATTENTION_YIELD;
-                return VCPU_YIELD;
-            }
-            vcpu_inject(vcpu);
-            // The preemption timer starts with the entry: a now from before this made it late.
-            now = rdtsc();
-        }
-        if (unlikely(vcpu->halted))
-            return VCPU_IDLE;
-        arm_deadline(vcpu, now);
-        int result =
-            unlikely(vcpu->spec.ctrl_passed) ? enter_with_spec_ctrl(vcpu) : vmx_enter(vcpu);
-        if (unlikely(result)) {
-            entry_failed(vcpu, result);
-            return VCPU_ENDED;
-        }
-        vcpu->launched = 1;
-        exit_dispatch(vcpu);
-    }
+static bool is_plain(const struct vcpu *v)
+{
+    return v->has_preemption_timer && !v->hook && !v->spec.ctrl_passed;
 }
 
 enum vcpu_pause vcpu_run(struct vcpu *vcpu)
 {
     CHECK(vcpu->loaded);
-    enum vcpu_pause pause = run_loop(vcpu);
+    vcpu->turn = is_plain(vcpu) ? vcpu_turn : vcpu_turn_with_care;
+    if (vcpu_prepare(vcpu)) {
+        int result = vmx_run(vcpu);
+        if (result)
+            entry_failed(vcpu, result);
+    }
     if (!vcpu->has_preemption_timer)
         timer_disarm();
-    return pause;
+    return vcpu->pause;
 }

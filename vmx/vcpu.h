@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A virtual CPU and the way of an exit: vcpu_run() enters the guest, exit_dispatch() answers what
-// brought it out.
+// A virtual CPU and the way of an exit: vcpu_run() enters the guest; vcpu_turn() answers what
+// brought it out and makes it ready to enter again.
 #pragma once
 
 #include "guest/vm.h"
@@ -37,19 +37,27 @@ enum exit_reason {
 };
 #undef EXIT
 
-// Which exit fields the run loop reads for a reason; the others hold what an earlier exit left.
+// Which further exit fields are read before a reason's handler; the others hold what an earlier
+// exit left.
 enum exit_needs {
     NEED_Q = 1u << 0, // exit qualification
-    NEED_L = 1u << 1, // instruction length
+    NEED_L = 1u << 1, // instruction length: read at every exit, but valid only for these
     NEED_I = 1u << 2, // interruption information and error code
     NEED_V = 1u << 3, // IDT-vectoring information and error code
     NEED_A = 1u << 4, // guest-physical and guest-linear address
     NEED_N = 1u << 5, // instruction information
 };
 
+#define EXIT_READS 5u // fields that enter.asm reads
+
 struct exit_info {
-    u32 reason; // basic, bits 15:0
-    u32 length; // bytes
+    // enter.asm reads these at every exit, in this order and eight bytes each.
+    u32 reason;           // basic, bits 15:0
+    u32 length;           // bytes
+    u32 interruptibility; // as the exit saved it; what changes the VMCS's changes this too
+    u32 none;
+    u64 rip, rflags; // as the exit saved them
+    // See enum exit_needs.
     u64 qualification;
     gpa_t gpa;
     gva_t gla;
@@ -106,16 +114,24 @@ struct msr_count {
     u32 msr, count;
 };
 
+// Why vcpu_run() has returned.
+enum vcpu_pause {
+    VCPU_ENDED, // the VM has; why is in vm->end
+    VCPU_IDLE,  // in HLT with nothing to deliver
+    VCPU_YIELD, // VM_ATTENTION_YIELD was set; it is clear again
+};
+
 struct vcpu {
     // What enter.asm touches comes first.
     u64 regs[GPR_COUNT]; // RSP is in the VMCS
-    u64 host_rsp;        // what the VMCS has as host RSP
+    struct exit_info exit;
+    struct vcpu *(*turn)(struct vcpu *vcpu); // vcpu_turn() or vcpu_turn_with_care()
     u32 launched;
 
     u32 halted; // in HLT
     struct vm *vm;
     const struct vmx_caps *caps;
-    struct exit_info exit;
+    enum vcpu_pause pause;
 
     struct event vectored;  // cut short by the last exit
     struct event exception; // raised by a handler
@@ -126,8 +142,9 @@ struct vcpu {
     u64 tsc_offset;         // guest TSC = host TSC + this
 
     bool has_preemption_timer, has_virtual_nmis, has_ack_on_exit, unrestricted;
-    bool has_ibpb; // the CPU has IA32_PRED_CMD
-    u64 preemption_ticks; // per count of the preemption timer, minus 1
+    bool has_ibpb;        // the CPU has IA32_PRED_CMD
+    u8 preemption_rate;   // the preemption timer counts once every 2^rate ticks
+    u64 preemption_slack; // ticks: see arm()
     hpa_t vmcs, io_bitmap_a, io_bitmap_b, msr_bitmap;
     u16 vpid;
     bool loaded; // this VMCS is current on this CPU
@@ -167,13 +184,6 @@ void vcpu_destroy(struct vcpu *vcpu, struct frame_pool *frames);
 // mode needs unrestricted guest and the CPU has none.
 MUST_CHECK int vcpu_start(struct vcpu *vcpu, const struct guest_start *start);
 
-// Why vcpu_run() has returned.
-enum vcpu_pause {
-    VCPU_ENDED, // the VM has; why is in vm->end
-    VCPU_IDLE,  // in HLT with nothing to deliver
-    VCPU_YIELD, // VM_ATTENTION_YIELD was set; it is clear again
-};
-
 // Runs the guest, whose vCPU is loaded, until there is a reason to do something else.
 enum vcpu_pause vcpu_run(struct vcpu *vcpu);
 
@@ -187,9 +197,6 @@ void vcpu_raise(struct vcpu *vcpu, struct event event);
 
 // An NMI for the guest.
 void vcpu_nmi(struct vcpu *vcpu);
-
-// Answers the exit in vcpu->exit: the table's handler, then what it asks for.
-void exit_dispatch(struct vcpu *vcpu);
 
 // Prints all there is to know about the state the guest is in: reason, qualification, registers,
 // code bytes, EPT walk.

@@ -38,8 +38,22 @@ void vcpu_merge_dr6(struct vcpu *vcpu, u64 bits);
 // The guest's IA32_TSC_AUX.
 u64 vcpu_tsc_aux(const struct vcpu *vcpu);
 
-// The CPU's TSC, ticks.
-u64 vcpu_host_tsc(void);
+// For a vCPU that is not plain: after an exit and before an entry, what is switched for it alone.
+void vcpu_care_after_exit(struct vcpu *vcpu);
+void vcpu_care_before_entry(struct vcpu *vcpu);
+
+// Looks at what is due and at what wants attention, injects, and arms the timer for the next entry.
+// The vCPU, or NULL if it is not to be entered: vcpu->pause says why.
+struct vcpu *vcpu_prepare(struct vcpu *vcpu);
+
+// Answers the exit in vcpu->exit: the table's handler, then what it asks for.
+void exit_dispatch(struct vcpu *vcpu);
+
+// Answers the exit and prepares the next entry, as vcpu_prepare(): what enter.asm calls after an
+// exit. The one with care is for a vCPU with a hook, without a preemption timer, or with anything
+// else that the other leaves out.
+struct vcpu *vcpu_turn(struct vcpu *vcpu);
+struct vcpu *vcpu_turn_with_care(struct vcpu *vcpu);
 
 // An external interrupt that an exit reported is the host's: runs its handler.
 void vcpu_host_interrupt(struct vcpu *vcpu, const struct exit_info *exit);
@@ -57,11 +71,6 @@ enum guest_mode vcpu_mode(const struct vcpu *vcpu);
 // The INSTRUCTION_LENGTH_MAX bytes at RIP; *done are in buf even if the rest faults. As
 // walk_fetch().
 int vcpu_fetch(struct vcpu *vcpu, u8 *buf, size_t *done, struct event *fault);
-
-// Moves RIP past an instruction that is done, with all that its end brings: STI and MOV SS blocking
-// end, RF is cleared, a single step is due. SDM volume 3, "Interruptibility State" and "Debug
-// Exceptions".
-void vcpu_skip(struct vcpu *vcpu, u32 length);
 
 // RSP included.
 u64 vcpu_read_gpr(const struct vcpu *vcpu, unsigned reg);
@@ -86,6 +95,9 @@ unsigned entry_judge(const struct vcpu *vcpu, entry_violation_fn violation, void
 
 // Logs each rule that it violates.
 void entry_report(const struct vcpu *vcpu);
+
+// Stops the VM with a report: an exit for which Corbel has no answer.
+enum exit_action exit_unhandled(struct vcpu *vcpu, const struct exit_info *exit);
 
 // #GP(0), #UD.
 enum exit_action raise_gp(struct vcpu *vcpu);

@@ -11,23 +11,36 @@
 // many an exit takes: a kernel built with COUNT_VMCS counts them, and is slower for it.
 #ifdef COUNT_VMCS
 extern u32 vmcs_reads, vmcs_writes;
-#define COUNT(counter) ((counter)++)
+#define COUNT(counter, n) ((counter) += (n))
 #else
-#define COUNT(counter) ((void)0)
+#define COUNT(counter, n) ((void)0)
 #endif
 
 // The current VMCS's field. The fields used this way exist on every CPU that Corbel accepts, so a
 // failure is not looked for; vmread_checked() is for the others.
 static inline u64 vmcs_read(enum vmcs_field field)
 {
-    COUNT(vmcs_reads);
+    COUNT(vmcs_reads, 1);
     return vmread_fast(field);
 }
 
 static inline void vmcs_write(enum vmcs_field field, u64 value)
 {
-    COUNT(vmcs_writes);
+    COUNT(vmcs_writes, 1);
     vmwrite_fast(field, value);
+}
+
+// Those that enter.asm does at every exit.
+static inline void vmcs_count_reads(u32 n)
+{
+    (void)n;
+    COUNT(vmcs_reads, n);
+}
+
+// The CPU's TSC, ticks: VMREAD's like in that the host tests have their own.
+static inline u64 host_tsc(void)
+{
+    return rdtsc();
 }
 
 // As HYPERCALL_VMCS_COUNT answers.

@@ -150,9 +150,21 @@ u64 vcpu_tsc_aux(const struct vcpu *vcpu)
     return the_rig->tsc_aux;
 }
 
-u64 vcpu_host_tsc(void)
+u64 host_tsc(void)
 {
     return the_rig->now;
+}
+
+void vcpu_care_after_exit(struct vcpu *vcpu)
+{
+    (void)vcpu;
+    the_rig->care_after_exits++;
+}
+
+void vcpu_care_before_entry(struct vcpu *vcpu)
+{
+    (void)vcpu;
+    the_rig->care_before_entries++;
 }
 
 void vcpu_host_interrupt(struct vcpu *vcpu, const struct exit_info *exit)
@@ -311,7 +323,9 @@ static void make_vcpu(struct vmx_rig *rig, const struct rig_options *o)
                                  .maxphyaddr = rig->caps.maxphyaddr};
 
     *v = (struct vcpu){.vm = &rig->vm, .caps = &rig->caps, .vpid = 1, .held = -1};
-    v->preemption_ticks = BIT(rig->caps.preemption_rate) - 1;
+    v->preemption_rate = rig->caps.preemption_rate;
+    v->preemption_slack = 2 * (BIT(rig->caps.preemption_rate) - 1);
+    v->turn = vcpu_turn;
     v->xcr0_allowed = o->xcr0_allowed;
     v->host_arch_capabilities = RIG_ARCH_CAP;
     v->host_microcode = RIG_MICROCODE;
@@ -386,7 +400,17 @@ void rig_close(struct vmx_rig *rig)
 
 // ---- exits ------------------------------------------------------------------------------------
 
-void rig_exit(struct vmx_rig *rig, const struct rig_exit *exit)
+// As vmx_exit_landing does.
+static void read_every_exits_fields(struct exit_info *exit)
+{
+    exit->reason = (u32)fake_vmcs_read(VMCS_EXIT_REASON);
+    exit->length = (u32)fake_vmcs_read(VMCS_EXIT_INSN_LENGTH);
+    exit->interruptibility = (u32)fake_vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
+    exit->rip = fake_vmcs_read(VMCS_GUEST_RIP);
+    exit->rflags = fake_vmcs_read(VMCS_GUEST_RFLAGS);
+}
+
+static void come_out(struct vmx_rig *rig, const struct rig_exit *exit)
 {
     // A handler that looks at what its row in the table does not ask for finds rubbish.
     memset(&rig->vcpu.exit, 0xa5, sizeof(rig->vcpu.exit));
@@ -402,7 +426,19 @@ void rig_exit(struct vmx_rig *rig, const struct rig_exit *exit)
     fake_vmcs_set(VMCS_EXIT_INSN_INFO, exit->insn_info);
     // An exit clears the valid bit of what was injected: SDM volume 3, "VM-Exit Information".
     fake_vmcs_set(VMCS_ENTRY_INTR_INFO, fake_vmcs_read(VMCS_ENTRY_INTR_INFO) & 0x7fffffff);
+    read_every_exits_fields(&rig->vcpu.exit);
+}
+
+void rig_exit(struct vmx_rig *rig, const struct rig_exit *exit)
+{
+    come_out(rig, exit);
     exit_dispatch(&rig->vcpu);
+}
+
+bool rig_turn(struct vmx_rig *rig, const struct rig_exit *exit)
+{
+    come_out(rig, exit);
+    return rig->vcpu.turn(&rig->vcpu) != NULL;
 }
 
 static bool read_field(void *ctx, u32 field, u64 *value)

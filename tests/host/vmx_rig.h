@@ -61,7 +61,7 @@ struct vmx_rig {
     // What the machine was asked to do.
     u64 tsc_aux, dr6, cr2, xcr0;
     unsigned interrupts, nmis, machine_checks, loads, puts, fpu_resets, xcr0_writes, cr2_writes;
-    unsigned entry_reports;
+    unsigned entry_reports, care_after_exits, care_before_entries;
     unsigned flushes;       // of the guest's linear translations
     unsigned invalidations; // of its EPT
 };
@@ -88,6 +88,9 @@ const char *rig_log(void);
 
 // Writes the exit's fields and answers it.
 void rig_exit(struct vmx_rig *rig, const struct rig_exit *exit);
+
+// The same, and what follows up to the next entry: whether there is to be one.
+bool rig_turn(struct vmx_rig *rig, const struct rig_exit *exit);
 
 // How many rules of VM entry on the controls and the guest's state the VMCS breaks.
 unsigned rig_entry_violations(const struct vmx_rig *rig, bool print);

@@ -405,12 +405,14 @@ LAB_TEST(vmx, vmresume_of_a_clear_vmcs_is_error_5, NEEDS_VMX)
     ended(t, lab, VM_END_ENTRY_FAILED, "error 5: VMRESUME with non-launched VMCS");
 }
 
+// vmx_run() looks at it when it begins.
 static bool forget_the_launch(struct vcpu *vcpu, const struct exit_info *exit,
                               enum exit_action *action)
 {
     (void)exit;
     (void)action;
     vcpu->launched = 0;
+    vcpu->vm->attention |= VM_ATTENTION_YIELD;
     return false;
 }
 

@@ -5,7 +5,12 @@
 
 void deadline_queue_init(struct deadline_queue *queue, struct deadline **heap, u32 capacity)
 {
-    *queue = (struct deadline_queue){.heap = heap, .capacity = capacity};
+    *queue = (struct deadline_queue){.next = DEADLINE_NEVER, .heap = heap, .capacity = capacity};
+}
+
+static void note_next(struct deadline_queue *queue)
+{
+    queue->next = queue->count ? queue->heap[0]->when : DEADLINE_NEVER;
 }
 
 static void place(struct deadline **heap, u32 index, struct deadline *entry)
@@ -58,10 +63,11 @@ void deadline_arm(struct deadline_queue *queue, struct deadline *entry, u64 when
     entry->when = when;
     if (deadline_armed(entry)) {
         settle(queue, entry->slot - 1, entry);
-        return;
+    } else {
+        CHECK(queue->count < queue->capacity);
+        sift_up(queue->heap, queue->count++, entry);
     }
-    CHECK(queue->count < queue->capacity);
-    sift_up(queue->heap, queue->count++, entry);
+    note_next(queue);
 }
 
 void deadline_cancel(struct deadline_queue *queue, struct deadline *entry)
@@ -74,6 +80,7 @@ void deadline_cancel(struct deadline_queue *queue, struct deadline *entry)
     struct deadline *last = queue->heap[--queue->count];
     if (last != entry)
         settle(queue, hole, last);
+    note_next(queue);
 }
 
 void deadline_run(struct deadline_queue *queue, u64 now)

@@ -14,6 +14,7 @@ struct deadline {
 };
 
 struct deadline_queue {
+    u64 next;               // the nearest entry's when, or DEADLINE_NEVER
     struct deadline **heap; // capacity pointers, given by the owner
     u32 capacity;
     u32 count;
@@ -36,7 +37,7 @@ static inline bool deadline_armed(const struct deadline *entry)
 // The nearest deadline in ticks, or DEADLINE_NEVER.
 static inline u64 deadline_next(const struct deadline_queue *queue)
 {
-    return queue->count ? queue->heap[0]->when : DEADLINE_NEVER;
+    return queue->next;
 }
 
 // Fires all entries due at now, nearest first. An entry that re-arms itself at or before now is

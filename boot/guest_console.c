@@ -145,10 +145,12 @@ static void watch(struct terminal *t)
         deadline_arm(&c->vm->timers, &c->watch, clock_now(c->vm->clock) + t->config.poll);
 }
 
+// Input that waited for room in another VM's queue has room in this one's.
 static void give_keyboard(struct terminal *t, unsigned index)
 {
     t->focus = index;
     watch(t);
+    t->config.work();
     if (t->config.input && t->config.labels)
         log_info("vm %s: has the keyboard", keyboard(t)->vm->name);
 }

@@ -468,6 +468,24 @@ static void the_keyboard_of_the_last_goes_to_the_first(void **state)
     assert_string_equal(heard(0), "x");
 }
 
+static void what_waited_for_a_deaf_guest_goes_to_the_next(void **state)
+{
+    (void)state;
+    start(2);
+    listen(1);
+    for (unsigned i = 0; i < CONSOLE_INPUT + SERIAL_RING; i++)
+        fake_receive(i < CONSOLE_INPUT ? 'x' : 'y');
+    serial_receive(&host);
+    terminal_poll(&terminal);
+    serial_receive(&host);
+    assert_int_equal(fake.ier, 0); // nothing more will come by itself
+    work = 0;
+    guest_console_detach(&consoles[0]);
+    assert_true(work > 0);
+    terminal_poll(&terminal);
+    assert_int_equal(heard(1)[0], 'y');
+}
+
 static void a_vm_started_anew_keeps_what_was_typed(void **state)
 {
     (void)state;
@@ -582,6 +600,7 @@ int main(void)
         cmocka_unit_test(a_deaf_guest_does_not_keep_the_keyboard),
         cmocka_unit_test(the_keyboard_goes_on_when_a_vm_ends),
         cmocka_unit_test(the_keyboard_of_the_last_goes_to_the_first),
+        cmocka_unit_test(what_waited_for_a_deaf_guest_goes_to_the_next),
         cmocka_unit_test(a_vm_started_anew_keeps_what_was_typed),
         cmocka_unit_test(a_polled_port_is_looked_at),
         cmocka_unit_test(whoever_has_the_keyboard_looks),

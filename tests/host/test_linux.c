@@ -172,6 +172,7 @@ static void boot_params(void **state)
     u8 p[4096], text[32];
     open_vm(64 * M);
     boot.initrd = (struct boot_file){initrd, sizeof(initrd)};
+    memset(vm_ptr(&g.vm, GPA(0x10000), 0x10000), 0xff, 0x10000); // what was there does not show
     assert_int_equal(load(), OK);
     params(p);
     assert_memory_equal(p + 0x202, "HdrS", 4);

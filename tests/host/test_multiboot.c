@@ -416,6 +416,7 @@ static void the_information_structure(void **state)
 {
     (void)state;
     open_elf(false);
+    memset(vm_ptr(&g.vm, GPA(0x10000), 0x10000), 0xff, 0x10000); // what was there does not show
     loads();
     read_info();
     assert_int_equal(at(0), 1 | 4 | 8 | 0x40 | 0x200);

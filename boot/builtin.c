@@ -40,8 +40,9 @@ static int place(struct hypervisor *hv, const struct guest_image *record, hpa_t 
     return err;
 }
 
-// Loads the image at base and runs it; whether it ended as a good run does.
-static bool run_image(struct cell *cell, const void *image, u64 size, gpa_t base)
+// Loads the image at base and runs it; whether it ended as a good run does. watch may be NULL.
+static bool run_image(struct cell *cell, const void *image, u64 size, gpa_t base,
+                      const struct builtin_watch *watch)
 {
     struct guest_info info;
     struct guest_start state;
@@ -52,13 +53,18 @@ static bool run_image(struct cell *cell, const void *image, u64 size, gpa_t base
     vm_reset_devices(&cell->vm);
     if (vcpu_start(&cell->vcpu, &state) != OK)
         return false;
+    if (watch && !watch->before(watch->ctx, cell))
+        return false;
     cell_run(cell);
     log_info("vm %s: stopped: %s (%s)", cell->vm.name, vm_end_name(cell->vm.end),
              cell->vm.end_text);
+    if (watch)
+        watch->after(watch->ctx, cell);
     return cell->vm.end == VM_END_DEBUG_EXIT && cell->vm.end_status == 1;
 }
 
-static bool run_one(struct hypervisor *hv, const struct builtin *b)
+static bool run_one(struct hypervisor *hv, const struct builtin *b,
+                    const struct builtin_watch *watch)
 {
     const struct guest_image *record = (const void *)b->image;
     const struct cell_config config = {.name = b->name, .console = {.write = console_out}};
@@ -70,7 +76,7 @@ static bool run_one(struct hypervisor *hv, const struct builtin *b)
         return false;
     if (cell_create(hv, &config, &cell) == OK) {
         good = cell_map_identity(cell) == OK &&
-               run_image(cell, b->image, (u64)(b->end - b->image), GPA(base.raw));
+               run_image(cell, b->image, (u64)(b->end - b->image), GPA(base.raw), watch);
         cell_destroy(cell);
     }
     frame_free(&hv->guest, base, guest_image_footprint(record) >> PAGE_SHIFT);
@@ -87,7 +93,12 @@ int builtin_run(struct hypervisor *hv)
                      builtins[i].name);
             continue;
         }
-        good = run_one(hv, &builtins[i]) && good;
+        good = run_one(hv, &builtins[i], NULL) && good;
     }
     return good ? STATUS_OK : STATUS_FAILED;
+}
+
+bool builtin_run_tiny(struct hypervisor *hv, const struct builtin_watch *watch)
+{
+    return run_one(hv, &builtins[0], watch);
 }

@@ -162,6 +162,26 @@ static bool parse_without(struct options *options, struct word value)
     return true;
 }
 
+static bool parse_break(struct options *options, struct word value)
+{
+    struct word item;
+    bool any = false;
+    while (word_split(&value, ',', &item)) {
+        const struct entry_rule *rule = entry_rule_find(item.text, item.length);
+        if (!rule)
+            return false;
+        entry_rule_set_add(&options->broken, rule);
+        any = true;
+    }
+    return any;
+}
+
+static bool parse_check(struct options *options, struct word value)
+{
+    options->check_entry = word_is(value, "entry");
+    return options->check_entry;
+}
+
 struct option {
     struct option_text text;
     bool (*parse)(struct options *options, struct word value);
@@ -180,6 +200,10 @@ static const struct option table[] = {
       "LIST of unrestricted-guest,preemption-timer,vpid,ept-1g,ept-2m,ack-on-exit,tpr-shadow,vnmi",
       "treat CPU features as absent"},
      parse_without                                                                                               },
+    {{"break", "LIST of RULE (C8,S2)",
+      "run the tiny guest once for each rule of VM entry, its VMCS broken so"},
+     parse_break                                                                                                 },
+    {{"check", "entry", "judge the VMCS by the rules of VM entry before each entry"},               parse_check  },
 };
 
 unsigned cmdline_option_count(void)
@@ -221,7 +245,7 @@ static int parse_word(struct word word, struct options *options, u32 *seen, stru
     if (!option)
         return why_set(why, E_INVAL,
                        "command line: unknown word \"%.*s\"; there are run=, test=, log=, "
-                       "console=, input=, end= and without=",
+                       "console=, input=, end=, without=, break= and check=",
                        WORD_ARGS(word));
     u32 bit = BIT32(option - table);
     if (*seen & bit)

@@ -5,6 +5,7 @@
 #include "arch/x86_64/lib/log.h"
 #include "arch/x86_64/power.h"
 #include "boot/why.h"
+#include "vmx/entry_break.h"
 
 enum run_mode {
     RUN_GUEST,    // the modules' VMs, or the built-in guest
@@ -35,9 +36,11 @@ struct options {
     enum log_level log;
     struct console_choice console;
     struct input_choice input;
-    bool end_auto;    // whoever ends the run finds out how
-    enum end_how end; // unless end_auto
-    u32 without;      // set of enum vmx_feature to be treated as absent
+    bool end_auto;                // whoever ends the run finds out how
+    enum end_how end;             // unless end_auto
+    u32 without;                  // set of enum vmx_feature to be treated as absent
+    struct entry_rule_set broken; // not empty: guests that violate these rules of VM entry
+    bool check_entry;             // judge each VMCS before it is entered
 };
 
 // A word of the command line, for its table in the documentation.

@@ -80,8 +80,8 @@ static struct verdict not_alone(const struct entry_rule *rule,
 
     if (entry_rule_set_empty(violated))
         return skipped("this CPU allows all that the rule could forbid");
-    for (unsigned i = 0; i < entry_rules_count && length + 12 < sizeof(why); i++)
-        if (entry_rule_set_has(violated, i) && &entry_rules[i] != rule)
+    rule_set_for_each (i, violated)
+        if (&entry_rules[i] != rule && length + 12 < sizeof(why))
             length +=
                 (size_t)fmt_snprintf(why + length, sizeof(why) - length, " %s", entry_rules[i].id);
     fmt_snprintf(why + length, sizeof(why) - length, " too");
@@ -105,21 +105,27 @@ static struct verdict attempt(struct entry_rig *rig, const struct entry_rule *ru
     return v;
 }
 
-static struct verdict judge_segment(struct entry_rig *rig, const struct entry_rule *rule, u32 seg)
+// Makes the VMCS violate the rule alone; GRADE_AGREE: it does.
+static struct verdict break_rule(struct entry_rig *rig, const struct entry_rule *rule, u32 seg)
 {
+    const struct verdict not_offered = {.grade = GRADE_NOT_OFFERED, .observed = "-"};
     entry_break what = entry_break_find(rule);
     struct entry_rule_set violated;
 
     entry_rig_reset(rig);
     bool made = entry_break_prepare(what, &rig->target, seg);
     entry_rule_set_check(&rig->state, &violated);
-    if (!made || !entry_rule_set_empty(&violated))
-        return (struct verdict){.grade = GRADE_NOT_OFFERED, .observed = "-"};
-    if (!entry_break_violate(what, &rig->target, seg))
-        return (struct verdict){.grade = GRADE_NOT_OFFERED, .observed = "-"};
+    if (!made || !entry_rule_set_empty(&violated) || !entry_break_violate(what, &rig->target, seg))
+        return not_offered;
     entry_rule_set_check(&rig->state, &violated);
-    return entry_break_alone(what, &violated) ? attempt(rig, rule, seg)
+    return entry_break_alone(what, &violated) ? (struct verdict){.grade = GRADE_AGREE}
                                               : not_alone(rule, &violated);
+}
+
+static struct verdict judge_segment(struct entry_rig *rig, const struct entry_rule *rule, u32 seg)
+{
+    struct verdict v = break_rule(rig, rule, seg);
+    return v.grade == GRADE_AGREE ? attempt(rig, rule, seg) : v;
 }
 
 // A rule on several segments is broken for each of them, and the first that is not as predicted
@@ -151,9 +157,23 @@ static void print_verdict(const struct entry_rule *rule, const struct verdict *v
              grade_names[v->grade], v->why[0] ? ": " : "", v->why);
 }
 
+static struct entry_rig rig; // large, so not on the stack
+
+const char *grade_obstacle(struct hypervisor *hv, const struct entry_rule *rule, u32 seg)
+{
+    static struct verdict v;
+
+    if (entry_rig_open(hv, &rig) != OK)
+        return "no memory";
+    v = break_rule(&rig, rule, seg);
+    entry_rig_close(&rig);
+    if (v.grade == GRADE_NOT_OFFERED)
+        return "this CPU does not offer what the rule is about";
+    return v.grade == GRADE_AGREE ? NULL : v.why;
+}
+
 int grade_run(struct hypervisor *hv)
 {
-    static struct entry_rig rig;
     enum entry_platform platform = grade_platform(hv);
     unsigned counts[GRADE_COUNT] = {0};
 

@@ -292,5 +292,6 @@ void machine_vmx(const struct options *options, struct hypervisor *hv)
     vmx_judge(&hv->probe, &hv->caps, &hv->verdict);
     if (vmx_verdict_ok(&hv->verdict))
         warn_of_multihit();
+    hv->check_entry = options->check_entry;
     read_mtrrs(&hv->mtrr);
 }

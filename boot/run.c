@@ -11,6 +11,7 @@
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/power.h"
 #include "boot/bench.h"
+#include "boot/break.h"
 #include "boot/builtin.h"
 #include "boot/grade.h"
 #include "boot/guests.h"
@@ -107,6 +108,8 @@ int run_mode(const struct options *options, const struct boot_info *info, struct
     case RUN_GRADE:
         return grade_run(hv);
     default:
+        if (!entry_rule_set_empty(&options->broken))
+            return break_run(hv, &options->broken);
         return info->nmodules ? guests_run(hv, info, &options->input) : builtin_run(hv);
     }
 }

@@ -44,7 +44,7 @@ void vm_stop(struct vm *vm, enum vm_end_kind kind, const char *format, ...)
 
 void vm_revive(struct vm *vm)
 {
-    vm->attention = 0;
+    vm->attention &= VM_ATTENTION_CHECK;
     vm->nmi_requested = false;
     vm->end = VM_RUNNING;
     vm->end_status = 0;

@@ -57,6 +57,7 @@ enum vm_attention {
     VM_ATTENTION_EVENT = 1u << 0, // something may be to be injected
     VM_ATTENTION_STOP = 1u << 1,  // the VM has ended
     VM_ATTENTION_YIELD = 1u << 2, // the run loop is to return: others wait
+    VM_ATTENTION_CHECK = 1u << 3, // check=entry: stays set, and says nothing of the VM
 };
 
 struct vm {

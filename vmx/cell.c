@@ -68,6 +68,8 @@ int cell_create(struct hypervisor *hv, const struct cell_config *config, struct 
     err = vcpu_init(&cell->vcpu, &cell->vm, &hv->caps, &hv->host);
     if (err)
         goto no_vcpu;
+    if (hv->check_entry)
+        cell->vm.attention |= VM_ATTENTION_CHECK;
     // Whatever an earlier VM left under this EPT pointer or VPID: SDM volume 3, "Guidelines for Use
     // of the INVVPID Instruction".
     vmx_flush_all(&hv->caps);

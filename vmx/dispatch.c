@@ -306,6 +306,8 @@ struct vcpu *vcpu_prepare(struct vcpu *vcpu)
         return leave(vcpu, VCPU_ENDED);
     if (vcpu->halted)
         return leave(vcpu, VCPU_IDLE);
+    if ((vm->attention & VM_ATTENTION_CHECK) && !entry_sound(vcpu))
+        return leave(vcpu, VCPU_ENDED);
     if (vcpu->turn != vcpu_turn)
         vcpu_care_before_entry(vcpu);
     if (!vcpu->has_preemption_timer)

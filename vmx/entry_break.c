@@ -296,27 +296,6 @@ bool entry_break_violate(entry_break what, const struct entry_break_target *targ
 
 // ---- what is violated -------------------------------------------------------------------------
 
-bool entry_rule_set_empty(const struct entry_rule_set *set)
-{
-    u64 any = 0;
-    for (unsigned i = 0; i < ARRAY_SIZE(set->words); i++)
-        any |= set->words[i];
-    return !any;
-}
-
-static void add(void *ctx, const struct entry_rule *rule, const char *what, const char *legal)
-{
-    (void)what;
-    (void)legal;
-    entry_rule_set_add(ctx, rule);
-}
-
-void entry_rule_set_check(const struct entry_state *state, struct entry_rule_set *violated)
-{
-    *violated = (struct entry_rule_set){0};
-    entry_check(state, add, violated);
-}
-
 bool entry_break_alone(entry_break what, const struct entry_rule_set *violated)
 {
     struct entry_rule_set expected = {0};

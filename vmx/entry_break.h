@@ -69,24 +69,4 @@ const char *entry_baseline_name(enum entry_baseline base);
 
 // Whether violated, the rules found with entry_check(), has the break's rule and none but those it
 // necessarily breaks too.
-struct entry_rule_set {
-    u64 words[5];
-};
-_Static_assert(RULE_COUNT <= 5 * 64, "entry_rule_set is too small");
 bool entry_break_alone(entry_break what, const struct entry_rule_set *violated);
-
-static inline void entry_rule_set_add(struct entry_rule_set *set, const struct entry_rule *rule)
-{
-    size_t index = (size_t)(rule - entry_rules);
-    set->words[index / 64] |= BIT(index % 64);
-}
-
-static inline bool entry_rule_set_has(const struct entry_rule_set *set, unsigned index)
-{
-    return set->words[index / 64] & BIT(index % 64);
-}
-
-bool entry_rule_set_empty(const struct entry_rule_set *set);
-
-// Judges the state; the rules that it violates.
-void entry_rule_set_check(const struct entry_state *state, struct entry_rule_set *violated);

@@ -14,17 +14,19 @@ struct msr_entry {
     u64 value;
 };
 
-struct report {
+struct entry_violations {
     const struct entry_view *view;
-    entry_violation_fn violation;
+    entry_violation_fn violation; // may be NULL
     void *ctx;
+    struct entry_rule_set *set; // may be NULL
     unsigned count;
+    u32 msr_slot; // of the MSR list, while that is judged
 };
 
-u64 entry_read(const struct entry_state *state, u32 field)
+// The field, or 0.
+static u64 entry_read(const struct entry_state *state, u32 field)
 {
-    u64 value;
-    return state->read(state->ctx, field, &value) ? value : 0;
+    return state->values->value[ENTRY_SLOT(field)];
 }
 
 // ---- what many rules look at ------------------------------------------------------------------
@@ -75,12 +77,23 @@ static void view_guest(struct entry_view *s)
 static void view_link(struct entry_view *s)
 {
     const struct entry_state *state = s->state;
-    u64 link;
+    u64 link = entry_read(state, VMCS_VMCS_LINK_POINTER);
 
-    s->linked = state->read(state->ctx, VMCS_VMCS_LINK_POINTER, &link) && link != ~0ull;
+    s->linked = state->values->present[ENTRY_SLOT(VMCS_VMCS_LINK_POINTER)] && link != ~0ull;
     s->link_readable = s->linked && is_aligned(link, PAGE_SIZE) && within(s, link) &&
                        state->memory &&
                        state->memory(state->ctx, HPA(link), &s->link_head, sizeof(s->link_head));
+}
+
+static void read_values(const struct entry_state *state)
+{
+    struct entry_values *values = state->values;
+    for (unsigned i = 0; i < vmcs_fields_count; i++) {
+        u32 field = vmcs_fields[i].encoding, slot = ENTRY_SLOT(field);
+        u64 value;
+        values->present[slot] = state->read(state->ctx, field, &value);
+        values->value[slot] = values->present[slot] ? value : 0;
+    }
 }
 
 void entry_view_init(struct entry_view *view, const struct entry_state *state)
@@ -88,6 +101,8 @@ void entry_view_init(struct entry_view *view, const struct entry_state *state)
     *view = (struct entry_view){.state = state, .caps = state->caps};
     view->frame_high = bits_from(state->caps->maxphyaddr);
     view->address_high = view->frame_high | (state->caps->region_below_4g ? bits_from(32) : 0);
+    if (state->read)
+        read_values(state);
     view_controls(view);
     view_event(view);
     view_guest(view);
@@ -110,98 +125,125 @@ static size_t advance(size_t at, int written, size_t size)
     return end < size ? end : size - 1;
 }
 
-static void emit(struct report *r, const struct entry_rule *rule, const char *what, u64 number)
+static void field_words(char *what, size_t size, const struct entry_rule *rule, u32 offset,
+                        const u64 *v)
 {
-    char legal[96];
-    fmt_snprintf(legal, sizeof(legal), rule->legal, (unsigned long long)number);
-    r->violation(r->ctx, rule, what, legal);
-    r->count++;
-}
-
-static void violated(struct report *r, const struct entry_rule *rule, u32 offset, const u64 *v,
-                     u64 number)
-{
-    char what[256];
-    size_t at = advance(0, fmt_snprintf(what, sizeof(what), "%s", rule->what), sizeof(what));
-
+    size_t at = advance(0, fmt_snprintf(what, size, "%s", rule->what), size);
     for (unsigned i = 0; rule->fields[i] != ENTRY_NO_FIELD; i++) {
         u32 field = rule->fields[i] + offset;
-        int written = fmt_snprintf(what + at, sizeof(what) - at, "%s %s %0*llx", i ? "," : ":",
+        int written = fmt_snprintf(what + at, size - at, "%s %s %0*llx", i ? "," : ":",
                                    vmcs_field_name(field), digits(field), (unsigned long long)v[i]);
-        at = advance(at, written, sizeof(what));
+        at = advance(at, written, size);
     }
-    emit(r, rule, what, number);
+}
+
+static void note(struct entry_violations *to, enum entry_rule_id id)
+{
+    to->count++;
+    if (to->set)
+        entry_rule_set_add(to->set, &entry_rules[id]);
+}
+
+static void tell(struct entry_violations *to, enum entry_rule_id id, const char *what, const u64 *v)
+{
+    char legal[96];
+    fmt_snprintf(legal, sizeof(legal), entry_rules[id].legal,
+                 (unsigned long long)entry_rule_number(id, to->view, v));
+    to->violation(to->ctx, &entry_rules[id], what, legal);
+}
+
+void entry_violated(struct entry_violations *to, enum entry_rule_id id, u32 seg)
+{
+    const struct entry_values *values = to->view->state->values;
+    const struct entry_rule *rule = &entry_rules[id];
+    u64 v[ENTRY_FIELDS] = {0};
+    char what[256];
+
+    for (unsigned i = 0; rule->fields[i] != ENTRY_NO_FIELD; i++) {
+        u32 slot = ENTRY_SLOT(rule->fields[i]) + seg;
+        if (!values->present[slot])
+            return;
+        v[i] = values->value[slot];
+    }
+    note(to, id);
+    if (!to->violation)
+        return;
+    field_words(what, sizeof(what), rule, 2 * seg, v);
+    tell(to, id, what, v);
+}
+
+void entry_violated_by_msr(struct entry_violations *to, enum entry_rule_id id, const u64 *v)
+{
+    char what[192];
+
+    note(to, id);
+    if (!to->violation)
+        return;
+    fmt_snprintf(what, sizeof(what), "%s: entry %u, MSR %x, value %016llx", entry_rules[id].what,
+                 to->msr_slot, (u32)v[0], (unsigned long long)v[2]);
+    tell(to, id, what, v);
 }
 
 // ---- judging ----------------------------------------------------------------------------------
 
-// Judges the rule on the fields that lie offset after those it names.
-static void judge(struct report *r, const struct entry_rule *rule, u32 offset)
-{
-    const struct entry_state *state = r->view->state;
-    u64 v[ENTRY_FIELDS] = {0};
-    u64 number;
-
-    for (unsigned i = 0; rule->fields[i] != ENTRY_NO_FIELD; i++)
-        if (!state->read(state->ctx, rule->fields[i] + offset, &v[i]))
-            return;
-    if (!entry_rule_holds(rule, r->view, v, &number))
-        violated(r, rule, offset, v, number);
-}
-
-static void judge_segments(struct report *r, const struct entry_rule *rule)
-{
-    for (u32 seg = 0; seg < SEG_COUNT; seg++)
-        if (rule->segments & BIT(seg))
-            judge(r, rule, VMCS_GUEST_SEL(seg) - VMCS_GUEST_SEL(SEG_ES));
-}
-
-static void judge_msr(struct report *r, const struct msr_entry *entry, u32 slot)
-{
-    const u64 v[ENTRY_FIELDS] = {entry->index, entry->reserved, entry->value};
-    char what[192];
-    u64 number;
-
-    for (unsigned i = 0; i < entry_rules_count; i++) {
-        const struct entry_rule *rule = &entry_rules[i];
-        if (rule->section != SECTION_LOADING || entry_rule_holds(rule, r->view, v, &number))
-            continue;
-        fmt_snprintf(what, sizeof(what), "%s: entry %u, MSR %x, value %016llx", rule->what, slot,
-                     entry->index, (unsigned long long)entry->value);
-        emit(r, rule, what, number);
-    }
-}
-
 // The list that the entry loads; entries are counted from 1, as the exit qualification does.
-static void judge_msr_list(struct report *r)
+static void judge_msr_list(struct entry_violations *to)
 {
-    const struct entry_state *state = r->view->state;
+    const struct entry_state *state = to->view->state;
     u64 address = entry_read(state, VMCS_ENTRY_MSR_LOAD_ADDR);
     u32 count = (u32)entry_read(state, VMCS_ENTRY_MSR_LOAD_COUNT);
     struct msr_entry entry;
 
-    if (!state->memory || !is_aligned(address, 16) || !within(r->view, address) ||
-        !list_within(r->view, address, count))
+    if (!state->memory || !is_aligned(address, 16) || !within(to->view, address) ||
+        !list_within(to->view, address, count))
         return;
-    for (u32 i = 0; i < count && i < MSR_LIST_MAX; i++)
-        if (state->memory(state->ctx, HPA(address + 16ull * i), &entry, sizeof(entry)))
-            judge_msr(r, &entry, i + 1);
+    for (u32 i = 0; i < count && i < MSR_LIST_MAX; i++) {
+        if (!state->memory(state->ctx, HPA(address + 16ull * i), &entry, sizeof(entry)))
+            continue;
+        const u64 v[ENTRY_FIELDS] = {entry.index, entry.reserved, entry.value};
+        to->msr_slot = i + 1;
+        entry_judge_msr(to->view, v, to);
+    }
+}
+
+static void judge(const struct entry_state *state, struct entry_violations *to)
+{
+    struct entry_view view;
+
+    entry_view_init(&view, state);
+    to->view = &view;
+    entry_judge_rules(&view, to);
+    judge_msr_list(to);
 }
 
 unsigned entry_check(const struct entry_state *state, entry_violation_fn violation, void *ctx)
 {
-    struct entry_view view;
-    struct report report = {.view = &view, .violation = violation, .ctx = ctx};
+    struct entry_violations to = {.violation = violation, .ctx = ctx};
+    judge(state, &to);
+    return to.count;
+}
 
-    entry_view_init(&view, state);
-    for (unsigned i = 0; i < entry_rules_count; i++) {
-        if (entry_rules[i].section == SECTION_LOADING)
-            continue;
-        if (entry_rules[i].segments)
-            judge_segments(&report, &entry_rules[i]);
-        else
-            judge(&report, &entry_rules[i], 0);
+void entry_rule_set_check(const struct entry_state *state, struct entry_rule_set *violated)
+{
+    struct entry_violations to = {.set = violated};
+    *violated = (struct entry_rule_set){0};
+    judge(state, &to);
+}
+
+bool entry_rule_set_empty(const struct entry_rule_set *set)
+{
+    u64 any = 0;
+    for (unsigned i = 0; i < ARRAY_SIZE(set->words); i++)
+        any |= set->words[i];
+    return !any;
+}
+
+unsigned entry_rule_set_next(const struct entry_rule_set *set, unsigned from)
+{
+    for (unsigned word = from / 64; word < ARRAY_SIZE(set->words); word++, from = 0) {
+        u64 left = set->words[word] >> from % 64 << from % 64;
+        if (left)
+            return word * 64 + bit_lowest(left);
     }
-    judge_msr_list(&report);
-    return report.count;
+    return RULE_COUNT;
 }

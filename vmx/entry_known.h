@@ -16,3 +16,8 @@ const char *entry_known_fatal(enum entry_platform platform, const struct entry_r
 
 // The rules that the machine does not check, or not always.
 void entry_known_lax(enum entry_platform platform, struct entry_rule_set *lax);
+
+// Adds to violated the rule that stands for what the machine asks beyond the SDM, if the state
+// lacks it.
+void entry_known_strict(enum entry_platform platform, const struct entry_state *state,
+                        struct entry_rule_set *violated);

@@ -119,19 +119,17 @@ bool entry_outcome_fits(const struct entry_outcome *outcome, const struct entry_
                         const struct entry_rule_set *lax)
 {
     unsigned first = ~0u;
-    bool fits = false;
 
-    for (unsigned i = 0; i < entry_rules_count; i++)
-        if (entry_rule_set_has(violated, i) && !entry_rule_set_has(lax, i) &&
-            stage_of(&entry_rules[i]) < first)
+    rule_set_for_each (i, violated)
+        if (!entry_rule_set_has(lax, i) && stage_of(&entry_rules[i]) < first)
             first = stage_of(&entry_rules[i]);
     if (first == ~0u && outcome->kind == OUTCOME_ENTERED)
         return true;
-    for (unsigned i = 0; i < entry_rules_count; i++) {
+    rule_set_for_each (i, violated) {
         struct entry_outcome said = entry_outcome_of(&entry_rules[i]);
         // What a lax CPU does not see always, it may see this time.
-        if (entry_rule_set_has(violated, i) && stage_of(&entry_rules[i]) <= first)
-            fits = fits || entry_outcome_equal(outcome, &said);
+        if (stage_of(&entry_rules[i]) <= first && entry_outcome_equal(outcome, &said))
+            return true;
     }
-    return fits;
+    return false;
 }

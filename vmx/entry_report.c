@@ -3,6 +3,7 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/layout.h"
+#include "arch/x86_64/lib/check.h"
 #include "arch/x86_64/lib/log.h"
 #include "arch/x86_64/lib/phys.h"
 #include "arch/x86_64/lib/string.h"
@@ -32,10 +33,30 @@ static u64 perf_global_defined(void)
     return (BIT(general) - 1) | (BIT(fixed) - 1) << 32 | BIT(48);
 }
 
-static bool read_field(void *ctx, u32 field, u64 *value)
+// The fields that there are, which are the same for every VMCS; check=entry reads them at each
+// entry.
+static struct entry_values values;
+static u16 fields[192];
+static unsigned nfields;
+
+static void find_fields(void)
 {
-    (void)ctx;
-    return vmread_checked(field, value) == VMX_SUCCEED;
+    for (unsigned i = 0; i < vmcs_fields_count; i++) {
+        u32 slot = ENTRY_SLOT(vmcs_fields[i].encoding);
+        if (vmread_checked(vmcs_fields[i].encoding, &values.value[slot]) != VMX_SUCCEED)
+            continue;
+        CHECK(nfields < ARRAY_SIZE(fields));
+        values.present[slot] = true;
+        fields[nfields++] = vmcs_fields[i].encoding;
+    }
+}
+
+static void read_fields(void)
+{
+    if (nfields == 0)
+        find_fields();
+    for (unsigned i = 0; i < nfields; i++)
+        values.value[ENTRY_SLOT(fields[i])] = vmread_fast(fields[i]);
 }
 
 // A bad VMCS may name any address: only RAM is touched, device memory is not in the window.
@@ -81,7 +102,7 @@ void entry_state_init(struct entry_state *state, const struct vmx_caps *caps)
     struct cpuid_regs leaf7 = cpu_features.max_leaf >= 7 ? cpuid(7, 0) : (struct cpuid_regs){0};
     *state = (struct entry_state){
         .caps = caps,
-        .read = read_field,
+        .values = &values,
         .memory = read_ram,
         .load_msr = load_msr,
         .vmx_operation = true,
@@ -96,6 +117,7 @@ void entry_state_init(struct entry_state *state, const struct vmx_caps *caps)
         .rtit_ctl = ~0ull,
         .lbr_ctl = ~0ull,
     };
+    read_fields();
 }
 
 unsigned entry_judge(const struct vcpu *vcpu, entry_violation_fn violation, void *ctx)
@@ -108,6 +130,15 @@ unsigned entry_judge(const struct vcpu *vcpu, entry_violation_fn violation, void
     return entry_check(&state, violation, ctx);
 }
 
+bool entry_sound(struct vcpu *vcpu)
+{
+    if (!entry_judge(vcpu, NULL, NULL))
+        return true;
+    vm_stop(vcpu->vm, VM_END_ENTRY_FAILED, "check=entry: the VMCS violates rules of VM entry");
+    vcpu_report(vcpu, NULL);
+    return false;
+}
+
 static void print(void *ctx, const struct entry_rule *rule, const char *what, const char *legal)
 {
     (void)ctx;
@@ -116,17 +147,9 @@ static void print(void *ctx, const struct entry_rule *rule, const char *what, co
              entry_section_title((enum entry_section)rule->section));
 }
 
-static void ignore(void *ctx, const struct entry_rule *rule, const char *what, const char *legal)
-{
-    (void)ctx;
-    (void)rule;
-    (void)what;
-    (void)legal;
-}
-
 void entry_report(const struct vcpu *vcpu)
 {
-    unsigned count = entry_judge(vcpu, ignore, NULL);
+    unsigned count = entry_judge(vcpu, NULL, NULL);
     log_info("  the VMCS violates %u of the rules of VM entry that Corbel knows", count);
     if (count)
         entry_judge(vcpu, print, NULL);

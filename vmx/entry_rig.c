@@ -36,19 +36,11 @@ static enum field_type type_of(u32 field)
     return (enum field_type)bits_get(field, 11, 10);
 }
 
-// Where the field's place in the mirror is noted: its index in vmcs_fields plus 1, or 0.
-static u8 *place_of(struct entry_rig *rig, u32 field)
-{
-    return &rig->place_of[bits_get(field, 14, 13)][type_of(field)][bits_get(field, 6, 1)];
-}
-
 static bool read_field(void *ctx, u32 field, u64 *value)
 {
-    struct entry_rig *rig = ctx;
-    u8 place = *place_of(rig, field);
-    if (place)
-        *value = rig->now[place - 1];
-    return place != 0;
+    const struct entry_rig *rig = ctx;
+    *value = rig->now.value[ENTRY_SLOT(field)];
+    return rig->now.present[ENTRY_SLOT(field)];
 }
 
 // The CPU keeps as many bits as the field has: SDM volume 3, "Field Encoding in VMCS".
@@ -58,15 +50,23 @@ static u64 cut(u32 field, u64 value)
     return low_bytes(value, bytes[bits_get(field, 14, 13)]);
 }
 
+static void mark(struct entry_rig *rig, u32 field)
+{
+    u32 slot = ENTRY_SLOT(field);
+    if (!rig->is_dirty[slot])
+        rig->dirty[rig->ndirty++] = (u16)field;
+    rig->is_dirty[slot] = true;
+}
+
 static bool write_field(void *ctx, u32 field, u64 value)
 {
     struct entry_rig *rig = ctx;
-    u8 place = *place_of(rig, field);
-    if (!place)
+    u32 slot = ENTRY_SLOT(field);
+    if (!rig->now.present[slot])
         return false;
     vmwrite_fast(field, value);
-    rig->now[place - 1] = cut(field, value);
-    rig->dirty[place - 1] = true;
+    rig->now.value[slot] = cut(field, value);
+    mark(rig, field);
     if (type_of(field) == TYPE_HOST)
         rig->host_dirty = true;
     return true;
@@ -74,21 +74,35 @@ static bool write_field(void *ctx, u32 field, u64 value)
 
 static void read_fields(struct entry_rig *rig)
 {
-    CHECK(vmcs_fields_count <= ENTRY_RIG_FIELDS);
     for (unsigned i = 0; i < vmcs_fields_count; i++) {
-        u32 field = vmcs_fields[i].encoding;
-        if (type_of(field) != TYPE_READ_ONLY && vmread_checked(field, &rig->now[i]) == VMX_SUCCEED)
-            *place_of(rig, field) = (u8)(i + 1);
+        u32 field = vmcs_fields[i].encoding, slot = ENTRY_SLOT(field);
+        if (type_of(field) == TYPE_READ_ONLY ||
+            vmread_checked(field, &rig->now.value[slot]) != VMX_SUCCEED)
+            continue;
+        CHECK(rig->nfields < ENTRY_RIG_FIELDS);
+        rig->now.present[slot] = true;
+        rig->fields[rig->nfields++] = (u16)field;
+        // SDM volume 3, "Saving Guest State" and "Event Injection".
+        if (type_of(field) == TYPE_GUEST || field == VMCS_ENTRY_INTR_INFO ||
+            field == VMCS_ENTRY_CTLS)
+            rig->spent[rig->nspent++] = (u16)field;
     }
+    memcpy(rig->first, rig->now.value, sizeof(rig->first));
     entry_rig_keep(rig);
+}
+
+static void clean(struct entry_rig *rig)
+{
+    rig->ndirty = 0;
+    rig->host_dirty = false;
+    rig->memory_dirty = false;
 }
 
 void entry_rig_keep(struct entry_rig *rig)
 {
-    memcpy(rig->base, rig->now, sizeof(rig->base));
-    memset(rig->dirty, 0, sizeof(rig->dirty));
-    rig->host_dirty = false;
-    rig->memory_dirty = false;
+    memcpy(rig->base, rig->now.value, sizeof(rig->base));
+    memset(rig->is_dirty, 0, sizeof(rig->is_dirty));
+    clean(rig);
 }
 
 // What the checker is to know of how the entry is made.
@@ -103,37 +117,38 @@ static void set_manner(struct entry_rig *rig)
     rig->state.resume = manner & MANNER_RESUME;
 }
 
-static void put_back(struct entry_rig *rig, unsigned index)
-{
-    vmwrite_fast(vmcs_fields[index].encoding, rig->base[index]);
-    rig->now[index] = rig->base[index];
-    rig->dirty[index] = false;
-}
-
 void entry_rig_reset(struct entry_rig *rig)
 {
-    for (unsigned i = 0; i < vmcs_fields_count; i++)
-        if (rig->dirty[i])
-            put_back(rig, i);
+    for (unsigned i = 0; i < rig->ndirty; i++) {
+        u32 slot = ENTRY_SLOT(rig->dirty[i]);
+        vmwrite_fast(rig->dirty[i], rig->base[slot]);
+        rig->now.value[slot] = rig->base[slot];
+        rig->is_dirty[slot] = false;
+    }
     if (rig->memory_dirty)
         memset(phys_ptr(rig->scratch), 0, ENTRY_SCRATCH_SIZE);
-    rig->host_dirty = false;
-    rig->memory_dirty = false;
+    clean(rig);
     rig->manner = 0;
     set_manner(rig);
 }
 
-// An entry that got as far as the guest changes its state and spends the event to be injected:
-// SDM volume 3, "Saving Guest State" and "Event Injection".
+void entry_rig_restart(struct entry_rig *rig)
+{
+    entry_rig_reset(rig);
+    for (unsigned i = 0; i < rig->nfields; i++) {
+        u32 slot = ENTRY_SLOT(rig->fields[i]);
+        if (rig->base[slot] == rig->first[slot])
+            continue;
+        vmwrite_fast(rig->fields[i], rig->first[slot]);
+        rig->now.value[slot] = rig->base[slot] = rig->first[slot];
+    }
+}
+
+// An entry got as far as the guest.
 static void spent(struct entry_rig *rig)
 {
-    for (unsigned i = 0; i < vmcs_fields_count; i++) {
-        u32 field = vmcs_fields[i].encoding;
-        bool changes = type_of(field) == TYPE_GUEST || field == VMCS_ENTRY_INTR_INFO ||
-                       field == VMCS_ENTRY_CTLS || field == VMCS_PREEMPTION_TIMER;
-        if (changes && *place_of(rig, field))
-            rig->dirty[i] = true;
-    }
+    for (unsigned i = 0; i < rig->nspent; i++)
+        mark(rig, rig->spent[i]);
 }
 
 // ---- the rest of what edits reach -------------------------------------------------------------
@@ -162,6 +177,31 @@ static void add_manner(void *ctx, u32 manner)
 
 // ---- making one -------------------------------------------------------------------------------
 
+// Where structures lie that an edit may turn on; CR3 too, which is the host's address where there
+// is no EPT. What the CPU writes there does no harm, and what it reads is 0.
+static void point_at_scratch(struct entry_rig *rig)
+{
+    static const struct {
+        u16 field, offset;
+    } rows[] = {
+        {VMCS_GUEST_CR3,           0x2000},
+        {VMCS_VIRTUAL_APIC_ADDR,   0     },
+        {VMCS_APIC_ACCESS_ADDR,    0x1000},
+        {VMCS_POSTED_INTR_DESC,    0x1000},
+        {VMCS_PML_ADDR,            0x1000},
+        {VMCS_SPPT_POINTER,        0     },
+        {VMCS_EPTP_LIST_ADDR,      0     },
+        {VMCS_VMREAD_BITMAP,       0     },
+        {VMCS_VMWRITE_BITMAP,      0     },
+        {VMCS_VE_INFO_ADDR,        0x1000},
+        {VMCS_EXIT_MSR_STORE_ADDR, 0x3000},
+        {VMCS_EXIT_MSR_LOAD_ADDR,  0x3000},
+        {VMCS_ENTRY_MSR_LOAD_ADDR, 0x3000},
+    };
+    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
+        (void)vmwrite_checked(rows[i].field, rig->scratch.raw + rows[i].offset);
+}
+
 static void make_guest(struct entry_rig *rig)
 {
     struct vcpu *v = &rig->cell->vcpu;
@@ -171,6 +211,7 @@ static void make_guest(struct entry_rig *rig)
     CHECK(vmptrld(v->vmcs.raw) == VMX_SUCCEED);
     vmwrite_fast(VMCS_EXCEPTION_BITMAP, UINT32_MAX);
     vmwrite_fast(VMCS_HOST_RIP, (u64)entry_try_landing);
+    point_at_scratch(rig);
     rig->preemption_timer = v->has_preemption_timer;
     if (rig->preemption_timer)
         vmwrite_fast(VMCS_PREEMPTION_TIMER, 0);
@@ -191,8 +232,8 @@ static void make_target(struct entry_rig *rig)
         .manner = add_manner,
     };
     entry_state_init(&rig->state, &rig->hv->caps);
-    rig->state.ctx = rig;
-    rig->state.read = read_field;
+    rig->state.read = NULL;
+    rig->state.values = &rig->now;
     set_manner(rig);
 }
 
@@ -261,9 +302,9 @@ static void put_back_msrs(const struct kept_msrs *k)
             wrmsr_safe(loaded[i].msr, k->value[i]);
 }
 
-static u64 base_of(struct entry_rig *rig, u32 field)
+static u64 base_of(const struct entry_rig *rig, u32 field)
 {
-    return rig->base[*place_of(rig, field) - 1];
+    return rig->first[ENTRY_SLOT(field)];
 }
 
 // The CPU took a state of the host's that it should have refused. What C code stands on comes

@@ -6,23 +6,29 @@
 #include "vmx/entry_outcome.h"
 #include "vmx/hypervisor.h"
 
-#define ENTRY_RIG_FIELDS 208u // room for all of vmcs_fields
+#define ENTRY_RIG_FIELDS 192u // room for the fields that a CPU has and that can be written
 
 struct entry_rig {
     struct hypervisor *hv;
     struct cell *cell;
     hpa_t scratch;
     struct entry_break_target target; // edits go through this
-    struct entry_state state;         // for the checker: this CPU, and the mirror
-    u64 base[ENTRY_RIG_FIELDS];       // what the fields are put back to
-    u64 now[ENTRY_RIG_FIELDS];        // what they are
-    u8 place_of[4][4][64];            // by width, type, and index in the encoding; 0: no field
-    bool dirty[ENTRY_RIG_FIELDS];     // now may differ from base, or the VMCS from now
-    bool memory_dirty;                // the scratch memory is not all zero
-    bool host_dirty;                  // a field of the host's state differs
-    u32 manner;                       // enum entry_manner
-    u32 entries;                      // that came to a guest
-    bool preemption_timer;            // the CPU has it
+    struct entry_state state;         // for the checker: this CPU, and what the fields are
+    struct entry_values now;          // what they are, by slot
+    u64 base[ENTRY_SLOTS];            // what they are put back to
+    u64 first[ENTRY_SLOTS];           // what they were when the rig was opened
+    u16 fields[ENTRY_RIG_FIELDS];     // those there are
+    unsigned nfields;
+    u16 spent[ENTRY_RIG_FIELDS]; // those that an entry and the exit after it change
+    unsigned nspent;
+    u16 dirty[ENTRY_RIG_FIELDS]; // those to be put back
+    unsigned ndirty;
+    bool is_dirty[ENTRY_SLOTS];
+    bool memory_dirty;     // the scratch memory is not all zero
+    bool host_dirty;       // a field of the host's state differs
+    u32 manner;            // enum entry_manner
+    u32 entries;           // that came to a guest
+    bool preemption_timer; // the CPU has it
 };
 
 // Makes the guest, in 64-bit mode. The CPU is in VMX operation and stays on this VMCS until
@@ -33,8 +39,12 @@ void entry_rig_close(struct entry_rig *rig);
 // Undoes every edit and what an entry changed.
 void entry_rig_reset(struct entry_rig *rig);
 
-// What reset goes back to becomes what there is now.
+// What reset goes back to becomes what the fields are now, with the scratch memory and the manner
+// as they were at first.
 void entry_rig_keep(struct entry_rig *rig);
+
+// Resets to what there was at first, and makes that what reset goes back to again.
+void entry_rig_restart(struct entry_rig *rig);
 
 // Tries to enter with the VMCS and the manner as edited. Comes back from every outcome that leaves
 // the CPU running; the host's own state is put in order if the entry could have spoiled it.

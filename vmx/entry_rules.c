@@ -321,23 +321,79 @@ const struct entry_rule *entry_rule_find(const char *id, size_t length)
     return NULL;
 }
 
-#define CASE(name, holds, what_, legal_, number_)                                                  \
-    case RULE_##name:                                                                              \
-        *number = (number_);                                                                       \
-        return (holds);
-#define CASE_(...)                                CASE(__VA_ARGS__)
-#define RULE(id, section, fields, holds, ...)     CASE_(id, holds, __VA_ARGS__)
-#define SEGMENT_RULE(id, set, fields, holds, ...) CASE_(id, holds, __VA_ARGS__)
-bool entry_rule_holds(const struct entry_rule *rule, const struct entry_view *s, const u64 *v,
-                      u64 *number)
+// ---- judging ----------------------------------------------------------------------------------
+
+// The rules once more, as code that judges one after the other: the address of each value is known
+// when this is compiled.
+
+#define NO_FIELD ENTRY_NO_FIELD
+#define VALUE(field, at)                                                                           \
+    ((field) == NO_FIELD ? 0 : s->state->values->value[ENTRY_SLOT(field) + (at)])
+#define FOUR_VALUES(at, a, b, c, d, ...)                                                           \
+    {                                                                                              \
+        VALUE(a, at), VALUE(b, at), VALUE(c, at), VALUE(d, at)                                     \
+    }
+#define VALUES(at, ...) FOUR_VALUES(at, __VA_ARGS__, NO_FIELD, NO_FIELD, NO_FIELD, NO_FIELD)
+#define UNPACK(...)     __VA_ARGS__
+
+#define JUDGE(id, at, fields_, holds)                                                              \
+    do {                                                                                           \
+        const u64 v[ENTRY_FIELDS] = VALUES(at, UNPACK fields_);                                    \
+        (void)v;                                                                                   \
+        if (unlikely(!(holds)))                                                                    \
+            entry_violated(to, RULE_##id, at);                                                     \
+    } while (0)
+#define RULE(id, where, fields_, holds, ...)                                                       \
+    if (SECTION_##where != SECTION_LOADING)                                                        \
+        JUDGE(id, 0, fields_, holds);
+#define SEGMENT_RULE(id, set, fields_, holds, ...)                                                 \
+    for (u32 seg = 0; seg < SEG_COUNT; seg++)                                                      \
+        if ((set)&BIT(seg))                                                                        \
+            JUDGE(id, seg, fields_, holds);
+
+static void judge_controls(const struct entry_view *s, struct entry_violations *to)
 {
-    switch ((enum entry_rule_id)(rule - entry_rules)) {
+#include "vmx/entry_controls.def"
+}
+
+static void judge_guest(const struct entry_view *s, struct entry_violations *to)
+{
+#include "vmx/entry_guest.def"
+}
+#undef RULE
+#undef SEGMENT_RULE
+
+void entry_judge_rules(const struct entry_view *view, struct entry_violations *to)
+{
+    judge_controls(view, to);
+    judge_guest(view, to);
+}
+
+#define RULE(id, where, fields_, holds, ...)                                                       \
+    if (SECTION_##where == SECTION_LOADING && !(holds))                                            \
+        entry_violated_by_msr(to, RULE_##id, v);
+#define SEGMENT_RULE(...)
+void entry_judge_msr(const struct entry_view *s, const u64 *v, struct entry_violations *to){
+#include "vmx/entry_guest.def"
+}
+#undef RULE
+#undef SEGMENT_RULE
+
+#define CASE(name, what_, legal_, number_)                                                         \
+    case RULE_##name:                                                                              \
+        return (number_);
+#define CASE_(...)                                CASE(__VA_ARGS__)
+#define RULE(id, section, fields, holds, ...)     CASE_(id, __VA_ARGS__)
+#define SEGMENT_RULE(id, set, fields, holds, ...) CASE_(id, __VA_ARGS__)
+u64 entry_rule_number(enum entry_rule_id rule, const struct entry_view *s, const u64 *v)
+{
+    switch (rule) {
 #include "vmx/entry_controls.def"
 #include "vmx/entry_guest.def"
     case RULE_COUNT:
         break;
     }
-    return true;
+    return 0;
 }
 #undef RULE
 #undef SEGMENT_RULE

@@ -76,12 +76,24 @@ enum entry_msr_verdict {
 
 #define ENTRY_NO_VMCS ~0ull
 
+// The fields of a VMCS by a number made from the encoding, so that a rule finds its own with one
+// load: type and width, and the index among those. SDM volume 3, "Field Encoding in VMCS".
+#define ENTRY_SLOTS (16u * 40u)
+#define ENTRY_SLOT(field)                                                                          \
+    ((((field) >> 13 & 3u) * 4u + ((field) >> 10 & 3u)) * 40u + ((field) >> 1 & 0x1ffu))
+struct entry_values {
+    u64 value[ENTRY_SLOTS]; // 0 where the CPU has no such field
+    bool present[ENTRY_SLOTS];
+};
+
 // All a check looks at. Callbacks get ctx.
 struct entry_state {
     const struct vmx_caps *caps;
     void *ctx;
-    // The field of the VMCS by its encoding; false: this CPU has no such field.
+    // The field of the VMCS by its encoding; false: this CPU has no such field. NULL: values holds
+    // them already.
     bool (*read)(void *ctx, u32 field, u64 *value);
+    struct entry_values *values; // filled by the check where there is read
     // size bytes (up to 32) of memory; false: they cannot be read. May be NULL.
     bool (*memory)(void *ctx, hpa_t address, void *buf, u32 size);
     // May be NULL.
@@ -109,11 +121,39 @@ struct entry_state {
 typedef void (*entry_violation_fn)(void *ctx, const struct entry_rule *rule, const char *what,
                                    const char *legal);
 
-// Calls violation for every rule that the state violates (for a rule on several segments or on an
-// MSR list, for each of them) and returns how many calls that were. what says what is wrong, with
-// the fields' values; legal what would be right; both last for the call only. Not judged: rules on
-// fields that cannot be read, and rules on memory that cannot.
+// Calls violation (NULL: nothing) for every rule that the state violates (for a rule on several
+// segments or on an MSR list, for each of them) and returns how many calls that were. what says
+// what is wrong, with the fields' values; legal what would be right; both last for the call only.
+// Not judged: rules on fields that cannot be read, and rules on memory that cannot.
 //
 // The CPU does not go on to the guest's state when the controls or the host's state are bad, and
 // within a group it stops at the first violation it sees, which may be any.
 unsigned entry_check(const struct entry_state *state, entry_violation_fn violation, void *ctx);
+
+// Rules, as a set.
+struct entry_rule_set {
+    u64 words[5];
+};
+_Static_assert(RULE_COUNT <= 5 * 64, "entry_rule_set is too small");
+
+static inline void entry_rule_set_add(struct entry_rule_set *set, const struct entry_rule *rule)
+{
+    size_t index = (size_t)(rule - entry_rules);
+    set->words[index / 64] |= BIT(index % 64);
+}
+
+static inline bool entry_rule_set_has(const struct entry_rule_set *set, unsigned index)
+{
+    return set->words[index / 64] & BIT(index % 64);
+}
+
+bool entry_rule_set_empty(const struct entry_rule_set *set);
+
+// The first rule of the set from this index on; RULE_COUNT: there is none.
+unsigned entry_rule_set_next(const struct entry_rule_set *set, unsigned from);
+#define rule_set_for_each(i, set)                                                                  \
+    for (unsigned i = entry_rule_set_next(set, 0); i < RULE_COUNT;                                 \
+         i = entry_rule_set_next(set, i + 1))
+
+// As entry_check(), with no words made: the rules that the state violates.
+void entry_rule_set_check(const struct entry_state *state, struct entry_rule_set *violated);

@@ -31,12 +31,19 @@ struct entry_view {
 
 void entry_view_init(struct entry_view *view, const struct entry_state *state);
 
-// The field, or 0.
-u64 entry_read(const struct entry_state *state, u32 field);
+// A rule that is not kept, in this segment if it is on several; or by an entry of the MSR list. One
+// on a field that the CPU lacks is dropped here.
+struct entry_violations;
+void entry_violated(struct entry_violations *to, enum entry_rule_id rule, u32 seg);
+void entry_violated_by_msr(struct entry_violations *to, enum entry_rule_id rule, const u64 *v);
 
-// Whether the rule is kept, v being the values of its fields; *number gets what its legal names.
-bool entry_rule_holds(const struct entry_rule *rule, const struct entry_view *view, const u64 *v,
-                      u64 *number);
+// Judges all rules but those on the MSR list.
+void entry_judge_rules(const struct entry_view *view, struct entry_violations *to);
+// Judges those, v being an entry's index, reserved half and value.
+void entry_judge_msr(const struct entry_view *view, const u64 *v, struct entry_violations *to);
+
+// The number that the rule's legal names.
+u64 entry_rule_number(enum entry_rule_id rule, const struct entry_view *view, const u64 *v);
 
 // An address of a structure that VMX uses.
 static inline bool within(const struct entry_view *s, u64 address)

@@ -17,6 +17,7 @@ struct hypervisor {
     struct mtrr_state mtrr;
     u64 epoch, epoch_ticks; // the time: seconds from the beginning of 1970, at a tick of host_clock
     bool no_large_exec;     // iTLB multihit: see ept_config
+    bool check_entry;       // judge each VMCS by the rules of VM entry before it is entered
 };
 
 // A VM and its vCPU, in frames of the host pool.

@@ -30,7 +30,8 @@ static void slice_over(struct deadline *entry, u64 now)
 
 static bool is_idle(const struct cell *cell, u64 now)
 {
-    return cell->vcpu.halted && !cell->vm.attention && deadline_next(&cell->vm.timers) > now;
+    return cell->vcpu.halted && !(cell->vm.attention & ~(u32)VM_ATTENTION_CHECK) &&
+           deadline_next(&cell->vm.timers) > now;
 }
 
 // The next one after the one that ran last, or NULL if all are idle.

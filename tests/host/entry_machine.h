@@ -46,7 +46,8 @@ enum {
 struct machine {
     struct vmx_caps caps;
     struct entry_state state;
-    u64 values[256]; // in the order of vmcs_fields
+    u64 values[256];             // in the order of vmcs_fields
+    struct entry_values checked; // the checker's
     bool absent[256];
     u8 arena[ARENA_SIZE];
 };
@@ -220,6 +221,7 @@ static void make(struct machine *m, enum baseline mode)
         .caps = &m->caps,
         .ctx = m,
         .read = read_field,
+        .values = &m->checked,
         .memory = read_arena,
         .load_msr = load_msr,
         .current_vmcs = 0x10000,

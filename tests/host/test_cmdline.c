@@ -49,11 +49,14 @@ static void defaults(void **state)
 static void each_choice(void **state)
 {
     (void)state;
-    static const char *const runs[] = {"run=guest", "run=selftest", "run=bench", "run=caps"};
+    static const char *const runs[] = {"run=guest", "run=selftest", "run=bench", "run=caps",
+                                       "run=grade"};
     static const char *const logs[] = {"log=error", "log=warn", "log=info", "log=debug"};
-    for (unsigned i = 0; i < 4; i++) {
+    for (unsigned i = 0; i < ARRAY_SIZE(runs); i++) {
         accepted(runs[i]);
         assert_int_equal(options.run, i);
+    }
+    for (unsigned i = 0; i < ARRAY_SIZE(logs); i++) {
         accepted(logs[i]);
         assert_int_equal(options.log, i);
     }
@@ -156,16 +159,48 @@ static void features(void **state)
     assert_int_equal(options.without, FEATURE_VPID | FEATURE_EPT_1G | FEATURE_VNMI);
 }
 
+static unsigned rules_broken(void)
+{
+    unsigned n = 0;
+    rule_set_for_each (i, &options.broken)
+        n++;
+    return n;
+}
+
+static void rules_to_break(void **state)
+{
+    (void)state;
+    accepted("");
+    assert_true(entry_rule_set_empty(&options.broken));
+    assert_false(options.check_entry);
+    accepted("break=C8");
+    assert_int_equal(rules_broken(), 1);
+    assert_true(entry_rule_set_has(&options.broken, RULE_C8));
+    accepted("break=C8,S21,C8,T1 check=entry");
+    assert_int_equal(rules_broken(), 3);
+    assert_true(entry_rule_set_has(&options.broken, RULE_S21));
+    assert_true(entry_rule_set_has(&options.broken, RULE_T1));
+    assert_true(options.check_entry);
+#define EXPECTED ": expected break=LIST of RULE (C8,S2)"
+    refused("break=", "command line: \"break=\"" EXPECTED);
+    refused("break", "command line: \"break\"" EXPECTED);
+    refused("break=C", "command line: \"break=C\"" EXPECTED);
+    refused("break=C8,", "command line: \"break=C8,\"" EXPECTED);
+    refused("break=c8", "command line: \"break=c8\"" EXPECTED);
+    refused("break=C8,C999", "command line: \"break=C8,C999\"" EXPECTED);
+    refused("check=all", "command line: \"check=all\": expected check=entry");
+    refused("check=", "command line: \"check=\": expected check=entry");
+}
+
 static void unknown_words(void **state)
 {
     (void)state;
-#define REST "; there are run=, test=, log=, console=, input=, end= and without="
+#define REST "; there are run=, test=, log=, console=, input=, end=, without=, break= and check="
     refused("frobnicate", "command line: unknown word \"frobnicate\"" REST);
     refused("run=caps x=1", "command line: unknown word \"x=1\"" REST);
     refused("Run=caps", "command line: unknown word \"Run=caps\"" REST);
     refused("=", "command line: unknown word \"=\"" REST);
-    refused("break=vmx", "command line: unknown word \"break=vmx\"" REST);
-    refused("check=all", "command line: unknown word \"check=all\"" REST);
+    refused("brake=C8", "command line: unknown word \"brake=C8\"" REST);
     refused("/boot/corbel.elf", "command line: unknown word \"/boot/corbel.elf\"" REST);
     refused("0123456789012345678901234567890123456789xyz",
             "command line: unknown word \"0123456789012345678901234567890123456789\"" REST);
@@ -319,12 +354,19 @@ static void words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),      cmocka_unit_test(each_choice),
-        cmocka_unit_test(several_words), cmocka_unit_test(consoles),
-        cmocka_unit_test(inputs),        cmocka_unit_test(features),
-        cmocka_unit_test(unknown_words), cmocka_unit_test(wrong_values),
-        cmocka_unit_test(long_glob),     cmocka_unit_test(twice_and_what_came_before),
-        cmocka_unit_test(documented),    cmocka_unit_test(words),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(each_choice),
+        cmocka_unit_test(several_words),
+        cmocka_unit_test(consoles),
+        cmocka_unit_test(inputs),
+        cmocka_unit_test(features),
+        cmocka_unit_test(rules_to_break),
+        cmocka_unit_test(unknown_words),
+        cmocka_unit_test(wrong_values),
+        cmocka_unit_test(long_glob),
+        cmocka_unit_test(twice_and_what_came_before),
+        cmocka_unit_test(documented),
+        cmocka_unit_test(words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -221,6 +221,29 @@ static void triple_fault_is_not_entered(void **state)
     rig_close(r);
 }
 
+// check=entry: every entry is judged, no halted vCPU is, and an unsound one is not entered.
+static void entries_are_checked_where_asked(void **state)
+{
+    (void)state;
+    struct vmx_rig *r = open_running();
+    assert_int_equal(r->entry_checks, 0);
+    r->vm.attention |= VM_ATTENTION_CHECK;
+    for (unsigned i = 1; i <= 3; i++) {
+        assert_true(rig_turn(r, &wbinvd));
+        assert_int_equal(r->entry_checks, i);
+        assert_int_equal(r->vm.attention, VM_ATTENTION_CHECK);
+    }
+    r->entry_unsound = true;
+    assert_false(rig_turn(r, &wbinvd));
+    assert_int_equal(r->vcpu.pause, VCPU_ENDED);
+    assert_int_equal(r->entry_checks, 4);
+    vmcs_write(VMCS_GUEST_RFLAGS, vmcs_read(VMCS_GUEST_RFLAGS) | RFLAGS_IF);
+    assert_false(rig_turn(r, &hlt));
+    assert_int_equal(r->vcpu.pause, VCPU_IDLE);
+    assert_int_equal(r->entry_checks, 4);
+    rig_close(r);
+}
+
 // ---- with care --------------------------------------------------------------------------------
 
 static void care_is_taken_around_every_exit(void **state)
@@ -263,6 +286,7 @@ int main(void)
         cmocka_unit_test(halted_vcpu_is_not_entered_until_something_wakes_it),
         cmocka_unit_test(hlt_with_an_interrupt_waiting_goes_on),
         cmocka_unit_test(triple_fault_is_not_entered),
+        cmocka_unit_test(entries_are_checked_where_asked),
         cmocka_unit_test(care_is_taken_around_every_exit),
         cmocka_unit_test(timer_that_is_not_there_is_not_written),
     };

@@ -61,6 +61,8 @@ struct vmx_rig {
     // What the machine was asked to do.
     u64 tsc_aux, dr6, cr2, xcr0;
     unsigned interrupts, nmis, machine_checks, loads, puts, fpu_resets, xcr0_writes, cr2_writes;
+    bool entry_unsound; // what check=entry finds
+    unsigned entry_checks;
     unsigned entry_reports, care_after_exits, care_before_entries;
     unsigned flushes;       // of the guest's linear translations
     unsigned invalidations; // of its EPT

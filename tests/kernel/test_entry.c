@@ -138,3 +138,52 @@ SELFTEST(entry, refused_msr_load_names_the_rule, NEEDS_VMX)
     }
     lab_close(&lab);
 }
+
+// ---- check=entry ------------------------------------------------------------------------------
+
+static const u8 two_exits[] = {0x0f, 0xa2, 0x0f, 0xa2, 0x0f, 0x0b}; // CPUID, CPUID, UD2
+
+// Breaks G14 on the way back from the second CPUID.
+static bool spoil(struct vcpu *vcpu, const struct exit_info *exit, enum exit_action *action)
+{
+    (void)action;
+    if (exit->reason == REASON_CPUID && vcpu->exits[REASON_CPUID] == 2)
+        vmcs_write(VMCS_GUEST_SYSENTER_EIP, BIT(62));
+    return false;
+}
+
+// false: there is no lab.
+static bool run_checked(struct selftest_ctx *t, struct lab *lab, bool spoilt)
+{
+    if (!lab_open(t, lab, "checked"))
+        return false;
+    if (lab_code(t, lab, IMAGE_LONG, two_exits, sizeof(two_exits))) {
+        lab->vm->attention |= VM_ATTENTION_CHECK;
+        lab->vcpu->hook = spoilt ? spoil : NULL;
+        lab_run(lab);
+    }
+    return true;
+}
+
+SELFTEST(entry, checked_guest_runs_as_others_do, NEEDS_VMX)
+{
+    struct lab lab;
+    if (!run_checked(t, &lab, false))
+        return;
+    if (lab.vm->end != VM_END_TRIPLE_FAULT || lab.vcpu->exits[REASON_CPUID] != 2)
+        selftest_fail(t, "%s: %s", vm_end_name(lab.vm->end), lab.vm->end_text);
+    lab_close(&lab);
+}
+
+SELFTEST(entry, check_stops_the_guest_before_the_cpu_does, NEEDS_VMX)
+{
+    struct lab lab;
+    if (!run_checked(t, &lab, true))
+        return;
+    if (lab.vm->end != VM_END_ENTRY_FAILED || strncmp(lab.vm->end_text, "check=entry", 11) ||
+        lab.vcpu->exits[REASON_CPUID] != 2)
+        selftest_fail(t, "%s: %s", vm_end_name(lab.vm->end), lab.vm->end_text);
+    else if (!log_names("G14"))
+        selftest_fail(t, "the report does not name G14");
+    lab_close(&lab);
+}

@@ -204,11 +204,11 @@ HEADERS := $(shell find arch boot devices ept guest vmx -name '*.h')
 headers: $(HEADERS:%=$O/headers/gcc/%.ok) $(HEADERS:%=$O/headers/clang/%.ok)
 $O/headers/gcc/%.ok: % Makefile | $O/.packages-build
 	@mkdir -p $(@D)
-	@gcc $(KFLAGS) -MMD -MP -MF $@.d -MT $@ -fsyntax-only -include $< -x c /dev/null
+	@gcc $(filter-out $(KSTACK),$(KFLAGS)) -MMD -MP -MF $@.d -MT $@ -fsyntax-only -include $< -x c /dev/null
 	@touch $@
 $O/headers/clang/%.ok: % Makefile | $O/.packages-test
 	@mkdir -p $(@D)
-	@clang $(KFLAGS) -MMD -MP -MF $@.d -MT $@ -fsyntax-only -include $< -x c /dev/null
+	@clang $(filter-out $(KSTACK),$(KFLAGS)) -MMD -MP -MF $@.d -MT $@ -fsyntax-only -include $< -x c /dev/null
 	@touch $@
 
 layers:

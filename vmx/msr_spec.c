@@ -38,8 +38,8 @@ int msr_read_spec_ctrl(struct vcpu *v, u32 msr, u64 *value)
 }
 
 // Some kernels write it at each system call and interrupt, others never. The first value that is
-// not 0 tells: from then on it is the CPU's own, which is switched at every entry and exit. vcpu_run()
-// sees to that when it begins.
+// not 0 tells: from then on it is the CPU's own, which is switched at every entry and exit.
+// vcpu_run() sees to that when it begins.
 int msr_write_spec_ctrl(struct vcpu *v, u32 msr, u64 value)
 {
     if (!v->spec.ctrl_legal || (value & ~v->spec.ctrl_legal))

@@ -246,9 +246,15 @@ static void x2apic(void)
 // Entered by the CPU itself, without the runtime's way to a handler: that is not what is measured.
 __attribute__((interrupt)) static void on_interrupt(struct interrupt_frame *frame)
 {
+    u32 low, high;
     (void)frame;
-    handler_tsc = ticks();
-    x2apic_write(APIC_EOI, 0);
+    // No call: clang wants none from here that may change a register.
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    handler_tsc = (u64)high << 32 | low;
+    __asm__ volatile("wrmsr"
+                     :
+                     : "c"(IA32_X2APIC_FIRST + (APIC_EOI >> 4)), "a"(0), "d"(0)
+                     : "memory");
 }
 
 // The interrupt comes with the first instruction after the write, IF being set.

@@ -1,19 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Makes the C file of the framebuffer console's font (arch/x86_64/font.h) from an 8x16 PSF font.
+"""Makes the C file of the framebuffer console's fonts (arch/x86_64/font.h) from PSF fonts.
 
-usage: font.py FONT.psf[.gz] > font.c
+usage: font.py NAME=FONT.psf[.gz] ... > font.c
 Takes ASCII 20H to 7EH and, at 7FH, U+FFFD or the nearest thing to it that the font has.
 """
 import gzip
 import sys
 
-WIDTH, HEIGHT = 8, 16
+MAX_WIDTH = 16
 REPLACEMENTS = (0xFFFD, 0x25A0, 0x2588, ord("?"))
 
 
 def read_psf(data):
-    """The glyphs (bytes each) and the map from code point to glyph; both PSF versions."""
+    """Width, height, glyphs (lines of 16 bits each) and the map from code point to glyph; both PSF
+    versions."""
     if data[:2] == b"\x36\x04":
         mode, size = data[2], data[3]
         count = 512 if mode & 1 else 256
@@ -23,11 +24,15 @@ def read_psf(data):
         _, start, unicode, count, size, height, width = words
     else:
         sys.exit("font.py: not a PSF font")
-    if (width, height) != (WIDTH, HEIGHT):
-        sys.exit(f"font.py: the font is {width}x{height}, not {WIDTH}x{HEIGHT}")
-    glyphs = [data[start + i * size:start + (i + 1) * size] for i in range(count)]
+    if width > MAX_WIDTH:
+        sys.exit(f"font.py: the font is {width} pixels wide, more than {MAX_WIDTH}")
+    step = (width + 7) // 8
+    lines = [int.from_bytes(data[at:at + step], "big") << (16 - 8 * step)
+             for at in range(start, start + count * size, step)]
+    glyphs = [lines[i * height:(i + 1) * height] for i in range(count)]
     table = data[start + count * size:] if unicode else b""
-    return glyphs, read_map(table, data[0] == 0x36) if table else {i: i for i in range(count)}
+    codes = read_map(table, data[0] == 0x36) if table else {i: i for i in range(count)}
+    return width, height, glyphs, codes
 
 
 def read_map(table, version1):
@@ -52,25 +57,32 @@ def read_map(table, version1):
     return codes
 
 
-def main():
-    if len(sys.argv) != 2:
-        sys.exit("usage: font.py FONT.psf[.gz]")
-    with open(sys.argv[1], "rb") as file:
+def write_font(name, path):
+    with open(path, "rb") as file:
         data = file.read()
     if data[:2] == b"\x1f\x8b":
         data = gzip.decompress(data)
-    glyphs, codes = read_psf(data)
+    width, height, glyphs, codes = read_psf(data)
     missing = [chr(c) for c in range(0x20, 0x7F) if c not in codes]
     if missing:
-        sys.exit(f"font.py: the font lacks {missing}")
+        sys.exit(f"font.py: {path} lacks {missing}")
     replacement = next(c for c in REPLACEMENTS if c in codes)
-    print("// Made by tools/font.py.")
-    print('#include "arch/x86_64/font.h"')
     print()
-    print("const u8 font[FONT_LAST - FONT_FIRST + 1][FONT_HEIGHT] = {")
+    print(f"static const u16 {name}_lines[] = {{")
     for code in [*range(0x20, 0x7F), replacement]:
-        print("    {" + ", ".join(f"{b:#04x}" for b in glyphs[codes[code]]) + "},")
+        print("    " + ", ".join(f"{line:#06x}" for line in glyphs[codes[code]]) + ",")
     print("};")
+    print(f"const struct font {name} = {{{width}, {height}, {name}_lines}};")
+
+
+def main():
+    fonts = [word.split("=", 1) for word in sys.argv[1:]]
+    if not fonts or any(len(font) != 2 for font in fonts):
+        sys.exit(__doc__)
+    print("// Made by tools/font.py; whose fonts these are is said in tools/font.mk.")
+    print('#include "arch/x86_64/font.h"')
+    for name, path in fonts:
+        write_font(name, path)
 
 
 if __name__ == "__main__":

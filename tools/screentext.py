@@ -17,7 +17,7 @@ from screenshot import Picture
 
 # Both emulators' BIOSes carry the VGA's 8x16 font.
 ROMS = ("/usr/share/bochs/VGABIOS-lgpl-latest", "/usr/share/seabios/vgabios-stdvga.bin")
-# The framebuffer console's font is named there.
+# The framebuffer console's fonts are named there.
 FONT_MK = pathlib.Path(__file__).resolve().parent / "font.mk"
 # Character 1, a face, after the blank character 0: how the font is found in a ROM.
 FACE = bytes.fromhex("00007e81a58181bd9981817e00000000")
@@ -95,8 +95,8 @@ def psf2_names(table):
 
 def fonts():
     found = [rom_font(path) for path in ROMS if pathlib.Path(path).exists()]
-    console = re.search(r"^FONT := (\S+)$", FONT_MK.read_text(), re.M).group(1)
-    return found + ([psf_font(console)] if pathlib.Path(console).exists() else [])
+    console = re.findall(r"^FONT_\w+ := (\S+)$", FONT_MK.read_text(), re.M)
+    return found + [psf_font(path) for path in console if pathlib.Path(path).exists()]
 
 
 class Grid:

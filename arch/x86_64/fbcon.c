@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 #include "arch/x86_64/fbcon.h"
 
-#include "arch/x86_64/font.h"
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/textgrid.h"
 
@@ -30,38 +29,50 @@ static bool can_show(const struct screen *screen)
         return false;
     if (screen->bpp != 15 && screen->bpp != 16 && screen->bpp != 24 && screen->bpp != 32)
         return false;
-    if (screen->width < FONT_WIDTH || screen->height < FONT_HEIGHT ||
+    if (screen->width < font_small.width || screen->height < font_small.height ||
         screen->pitch / ((screen->bpp + 7u) / 8) < screen->width)
         return false;
     return channel_fits(screen->red, screen->bpp) && channel_fits(screen->green, screen->bpp) &&
            channel_fits(screen->blue, screen->bpp);
 }
 
-static u32 scale_for(const struct screen *screen)
+#define COLUMNS_LEFT 100u // lines of the log and of reports rarely have more
+#define ROWS_LEFT    25u  // a crash report
+
+// Sizes of characters, in ascending order: the small font, the large font, the large font doubled
+// and so on.
+static void set_size(struct fbcon *fb, const struct screen *screen, u32 size)
 {
-    u32 scale = 1;
-    while (screen->width / (FONT_WIDTH * scale) > TEXTGRID_MAX_COLUMNS ||
-           screen->height / (FONT_HEIGHT * scale) > TEXTGRID_MAX_ROWS)
-        scale++;
-    return scale;
+    fb->font = size ? &font_large : &font_small;
+    fb->scale = size ? size : 1;
+    fb->columns = screen->width / (fb->font->width * fb->scale);
+    fb->rows = screen->height / (fb->font->height * fb->scale);
+}
+
+static void choose_size(struct fbcon *fb, const struct screen *screen)
+{
+    u32 size = 0;
+    do
+        set_size(fb, screen, ++size);
+    while (fb->columns >= COLUMNS_LEFT && fb->rows >= ROWS_LEFT);
+    set_size(fb, screen, --size);
+    while (fb->columns > TEXTGRID_MAX_COLUMNS || fb->rows > TEXTGRID_MAX_ROWS)
+        set_size(fb, screen, ++size);
 }
 
 int fbcon_init(struct fbcon *fb, const struct screen *screen)
 {
     if (!can_show(screen))
         return E_UNSUPP;
-    u32 scale = scale_for(screen);
     *fb = (struct fbcon){
         .memory = screen->memory,
         .pitch = screen->pitch,
         .bytes = (screen->bpp + 7u) / 8,
-        .scale = scale,
-        .columns = screen->width / (FONT_WIDTH * scale),
-        .rows = screen->height / (FONT_HEIGHT * scale),
         .red = screen->red,
         .green = screen->green,
         .blue = screen->blue,
     };
+    choose_size(fb, screen);
     fbcon_set_colours(fb, RGB_INK, RGB_PAPER);
     return OK;
 }
@@ -96,11 +107,11 @@ static inline void put_pixel(volatile u8 *at, u32 bytes, u32 value)
 
 // One line of pixels of a character. bytes is a constant in each of the calls below, so that no
 // pixel asks for the format again.
-static inline void draw_line(const struct fbcon *fb, volatile u8 *at, u8 bits, u32 bytes)
+static inline void draw_line(const struct fbcon *fb, volatile u8 *at, u16 bits, u32 bytes)
 {
     const u32 ink = fb->ink, paper = fb->paper, scale = fb->scale;
-    for (u32 mask = 0x80; mask; mask >>= 1) {
-        u32 value = bits & mask ? ink : paper;
+    for (u32 x = 0; x < fb->font->width; x++) {
+        u32 value = bits & 0x8000 >> x ? ink : paper;
         for (u32 i = 0; i < scale; i++, at += bytes)
             put_pixel(at, bytes, value);
     }
@@ -111,11 +122,12 @@ void fbcon_draw(void *screen, u32 column, u32 row, u8 character)
     const struct fbcon *fb = screen;
     if (character < FONT_FIRST || character > FONT_LAST)
         character = TEXTGRID_UNKNOWN;
-    const u8 *glyph = font[character - FONT_FIRST];
-    volatile u8 *at = fb->memory + (size_t)row * FONT_HEIGHT * fb->scale * fb->pitch +
-                      (size_t)column * FONT_WIDTH * fb->scale * fb->bytes;
-    for (u32 y = 0; y < FONT_HEIGHT * fb->scale; y++, at += fb->pitch) {
-        u8 bits = glyph[y / fb->scale];
+    const u16 *lines = font_glyph(fb->font, character);
+    const u32 width = fb->font->width * fb->scale, height = fb->font->height * fb->scale;
+    volatile u8 *at =
+        fb->memory + (size_t)row * height * fb->pitch + (size_t)column * width * fb->bytes;
+    for (u32 y = 0; y < height; y++, at += fb->pitch) {
+        u16 bits = lines[y / fb->scale];
         if (fb->bytes == 4)
             draw_line(fb, at, bits, 4);
         else if (fb->bytes == 3)

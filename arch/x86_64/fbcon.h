@@ -3,12 +3,14 @@
 // memory are slow, and what is shown is known from RAM.
 #pragma once
 
+#include "arch/x86_64/font.h"
 #include "arch/x86_64/screen.h"
 
 struct fbcon {
     u8 *memory;
     u32 pitch;
-    u32 bytes;         // a pixel, 2 to 4
+    u32 bytes; // a pixel, 2 to 4
+    const struct font *font;
     u32 scale;         // of the font, in both directions
     u32 columns, rows; // of characters
     u32 ink, paper;    // pixel values
@@ -20,9 +22,10 @@ struct fbcon {
 #define RGB_ALARM 0xa00000u // paper of the crash screen
 #define RGB_WHITE 0xffffffu
 
-// Takes the screen: 15, 16, 24 or 32 bits a pixel with the channels anywhere in them. The font is
-// scaled up as far as the grid's largest size demands, so that characters stay legible on a dense
-// display. E_UNSUPP if this cannot show it.
+// Takes the screen: 15, 16, 24 or 32 bits a pixel with the channels anywhere in them. Characters
+// are the small font's, the large one's, or the large one's scaled up: the largest that leave 100
+// columns and 25 rows, so that they stay legible on a dense display and on a photograph of one, and
+// larger still where the grid has no room for so many. E_UNSUPP if this cannot show the screen.
 int fbcon_init(struct fbcon *fb, const struct screen *screen);
 
 // Sets the colours (RRGGBB) that characters are drawn in from now on.

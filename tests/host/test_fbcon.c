@@ -58,24 +58,27 @@ static struct screen screen_of(const struct format *format, u32 width, u32 heigh
 }
 
 // What the memory of a screen should hold after one character.
-static u8 *expected(const struct screen *screen, const struct format *format, u32 scale, u32 column,
-                    u32 row, u8 character)
+static u8 *expected(const struct screen *screen, const struct format *format,
+                    const struct fbcon *fb, u32 column, u32 row, u8 character)
 {
     size_t size = (size_t)screen->pitch * screen->height;
     u32 bytes = (format->bpp + 7u) / 8;
+    u32 width = fb->font == &font_large ? 16 * fb->scale : 8;
     u8 *memory = malloc(size);
     memset(memory, BEFORE, size);
-    for (u32 y = 0; y < 16 * scale; y++)
-        for (u32 x = 0; x < 8 * scale; x++) {
-            bool ink = font[character - 0x20][y / scale] >> (7 - x / scale) & 1;
+    for (u32 y = 0; y < 2 * width; y++)
+        for (u32 x = 0; x < width; x++) {
+            u16 line = font_glyph(fb->font, character)[y / fb->scale];
+            bool ink = line >> (15 - x / fb->scale) & 1;
             u32 pixel = ink ? format->ink : format->paper;
             for (u32 b = 0; b < bytes; b++)
-                memory[(row * 16 * scale + y) * screen->pitch + (column * 8 * scale + x) * bytes +
-                       b] = (u8)(pixel >> (8 * b));
+                memory[(row * 2 * width + y) * screen->pitch + (column * width + x) * bytes + b] =
+                    (u8)(pixel >> (8 * b));
         }
     return memory;
 }
 
+// scale: 0 for the small font, else the large one's.
 static void check_drawing(const struct format *format, u32 width, u32 height, u32 slack, u32 scale)
 {
     static const u8 characters[] = {'A', 'g', ' ', '~', TEXTGRID_UNKNOWN};
@@ -83,11 +86,12 @@ static void check_drawing(const struct format *format, u32 width, u32 height, u3
         struct screen screen = screen_of(format, width, height, slack);
         struct fbcon fb;
         assert_int_equal(fbcon_init(&fb, &screen), OK);
-        assert_int_equal(fb.scale, scale);
+        assert_ptr_equal(fb.font, scale ? &font_large : &font_small);
+        assert_int_equal(fb.scale, scale ? scale : 1);
         fbcon_set_colours(&fb, 0x123456, 0xc0ffee);
         // The last cell: address sanitizer sees any byte beyond the screen.
         fbcon_draw(&fb, fb.columns - 1, fb.rows - 1, characters[i]);
-        u8 *want = expected(&screen, format, scale, fb.columns - 1, fb.rows - 1, characters[i]);
+        u8 *want = expected(&screen, format, &fb, fb.columns - 1, fb.rows - 1, characters[i]);
         assert_memory_equal(screen.memory, want, (size_t)screen.pitch * height);
         free(want);
         free(screen.memory);
@@ -98,27 +102,36 @@ static void each_format_draws_its_pixels(void **state)
 {
     (void)state;
     for (size_t i = 0; i < ARRAY_SIZE(formats); i++) {
-        check_drawing(&formats[i], 32, 48, 0, 1);
-        check_drawing(&formats[i], 37, 50, 13, 1); // part of a cell left over, an odd pitch
+        check_drawing(&formats[i], 32, 48, 0, 0);
+        check_drawing(&formats[i], 37, 50, 13, 0); // part of a cell left over, an odd pitch
+        check_drawing(&formats[i], 1607, 801, 13, 1);
+        check_drawing(&formats[i], 3230, 1605, 6, 2);
     }
 }
 
 static void dense_displays_get_larger_characters(void **state)
 {
     (void)state;
-    const struct format *format = &formats[5];
-    check_drawing(format, 1928, 40, 0, 2);
-    check_drawing(format, 40, 1296, 0, 2);
-    check_drawing(format, 3856, 60, 0, 3);
     static const struct {
         u32 width, height, scale, columns, rows;
     } sizes[] = {
-        {640,  480,  1, 80,  30},
-        {1024, 768,  1, 128, 48},
-        {1920, 1080, 1, 240, 67},
-        {2560, 1440, 2, 160, 45},
-        {3840, 2160, 2, 240, 67},
-        {7680, 4320, 4, 240, 67},
+        {640,  480,  0, 80,  30},
+        {1024, 768,  0, 128, 48},
+        {1366, 768,  0, 170, 48},
+        {1599, 900,  0, 199, 56}, // 100 columns,
+        {1600, 900,  1, 100, 28},
+        {1600, 799,  0, 200, 49}, // 25 rows
+        {1920, 1080, 1, 120, 33},
+        {2560, 1440, 1, 160, 45},
+        {3440, 1440, 1, 215, 45},
+        {3840, 2160, 2, 120, 33},
+        {5120, 2880, 3, 106, 30},
+        {7680, 4320, 4, 120, 33},
+        {8,    16,   0, 1,   1 },
+ // More than the grid has room for: larger, however few they are.
+        {2560, 600,  1, 160, 18},
+        {1080, 1920, 1, 67,  60},
+        {5120, 320,  2, 160, 5 },
     };
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         struct screen screen = {
@@ -130,30 +143,45 @@ static void dense_displays_get_larger_characters(void **state)
         };
         struct fbcon fb;
         assert_int_equal(fbcon_init(&fb, &screen), OK);
-        assert_int_equal(fb.scale, sizes[i].scale);
+        assert_ptr_equal(fb.font, sizes[i].scale ? &font_large : &font_small);
+        assert_int_equal(fb.scale, sizes[i].scale ? sizes[i].scale : 1);
         assert_int_equal(fb.columns, sizes[i].columns);
         assert_int_equal(fb.rows, sizes[i].rows);
     }
 }
 
-static void the_font_is_ascii(void **state)
+static bool same_glyph(const struct font *font, u8 a, u8 b)
 {
-    (void)state;
-    static const u8 blank[16];
-    assert_memory_equal(font[0], blank, 16);
-    for (unsigned c = 0x21; c <= 0x7f; c++) {
-        assert_memory_not_equal(font[c - 0x20], blank, 16);
-        for (unsigned d = c + 1; d <= 0x7f; d++)
-            assert_memory_not_equal(font[c - 0x20], font[d - 0x20], 16);
+    return memcmp(font_glyph(font, a), font_glyph(font, b), font->height * sizeof(u16)) == 0;
+}
+
+static void check_font(const struct font *font, u32 width)
+{
+    assert_int_equal(font->width, width);
+    assert_int_equal(font->height, 2 * width);
+    for (u8 c = 0x20; c <= 0x7f; c++) {
+        for (u8 d = (u8)(c + 1); d <= 0x7f; d++)
+            assert_false(same_glyph(font, c, d));
+        for (u32 y = 0; y < font->height; y++) {
+            assert_false(font_glyph(font, c)[y] & 0xffff >> width);
+            assert_true(c != ' ' || !font_glyph(font, c)[y]);
+        }
     }
     // An underscore is a line near the bottom, a bar one from top to bottom.
     unsigned lines = 0, bar = 0;
-    for (unsigned y = 0; y < 16; y++) {
-        lines += font['_' - 0x20][y] != 0;
-        bar += font['|' - 0x20][y] != 0;
+    for (unsigned y = 0; y < font->height; y++) {
+        lines += font_glyph(font, '_')[y] != 0;
+        bar += font_glyph(font, '|')[y] != 0;
     }
-    assert_in_range(lines, 1, 2);
-    assert_true(bar >= 10);
+    assert_in_range(lines, 1, width / 4);
+    assert_true(bar >= width + width / 4);
+}
+
+static void the_fonts_are_ascii(void **state)
+{
+    (void)state;
+    check_font(&font_small, 8);
+    check_font(&font_large, 16);
 }
 
 static void screens_it_cannot_show_are_refused(void **state)
@@ -230,7 +258,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_format_draws_its_pixels),
         cmocka_unit_test(dense_displays_get_larger_characters),
-        cmocka_unit_test(the_font_is_ascii),
+        cmocka_unit_test(the_fonts_are_ascii),
         cmocka_unit_test(screens_it_cannot_show_are_refused),
         cmocka_unit_test(vga_text_writes_cells),
         cmocka_unit_test(vga_text_refuses_other_screens),

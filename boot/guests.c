@@ -116,7 +116,7 @@ static int load_corbel(const struct guest *guest, struct guest_start *start)
 static int load_kernel(const struct guest *guest, struct guest_start *start)
 {
     struct vm *vm = &guest->cell->vm;
-    const struct acpi_config acpi = {0};
+    const struct acpi_config acpi = {.hpet = true, .hpet_id = HPET_ID};
     struct kernel_boot boot = {
         .kernel = guest->kernel,
         .initrd = guest->initrd,

@@ -31,7 +31,7 @@
 #define HPET_HZ        100000000ull
 #define HPET_PERIOD_FS 10000000ull
 #define HPET_TIMERS    3u
-#define HPET_FLOOR     2000u // counts: 20 microseconds, fifty thousand interrupts a second
+#define HPET_FLOOR     10000u // counts: 100 microseconds, ten thousand interrupts a second
 
 // Revision 1, three timers, 64 bits, legacy replacement, of Intel: the low half of the
 // capabilities, which ACPI's table repeats.

@@ -6,7 +6,10 @@
 
 #include "arch/x86_64/lib/types.h"
 
-enum { MODEL_LINES = 5 }; // inputs 20-22, IRQ 0, IRQ 8
+enum {
+    MODEL_LINES = 5, // inputs 20-22, IRQ 0, IRQ 8
+    MODEL_FLOOR = 10000,
+};
 
 struct hpet_model_timer {
     bool level, enabled, periodic, value_set, narrow;
@@ -70,9 +73,9 @@ static inline void model_interrupt(struct hpet_model *m, int index)
     struct hpet_model_timer *t = &m->timers[index];
     if (t->level ? m->status >> index & 1 : !t->enabled)
         return; // nobody would notice
-    if (t->periodic && t->period != 0 && t->period < 2000 && t->quiet != 0)
+    if (t->periodic && t->period != 0 && t->period < MODEL_FLOOR && t->quiet != 0)
         return;
-    t->quiet = 2000;
+    t->quiet = MODEL_FLOOR;
     if (t->level) {
         m->status |= 1u << index;
         model_lines(m);

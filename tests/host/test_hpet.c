@@ -331,10 +331,10 @@ static void legacy_replacement_takes_timers_0_and_1(void **state)
     struct fixture *f = fresh();
     for (u32 t = 0; t < HPET_TIMERS; t++) {
         put(f, T0 + 0x20 * t, INT | PERIODIC | SET | route(20 + t));
-        put(f, T0 + 0x20 * t + 8, 3000 + 1000 * t);
+        put(f, T0 + 0x20 * t + 8, 30000 + 10000 * t);
     }
     put(f, ENABLE, 3);
-    pass(f, 12000);
+    pass(f, 120000);
     assert_int_equal(f->legacy[0].rises, 4);
     assert_int_equal(f->legacy[1].rises, 3);
     assert_int_equal(f->inputs[20].calls, 0);
@@ -342,7 +342,7 @@ static void legacy_replacement_takes_timers_0_and_1(void **state)
     assert_int_equal(f->inputs[22].rises, 2);
     put(f, ENABLE, 1);
     assert_false(f->legacy[0].level);
-    pass(f, 12000);
+    pass(f, 120000);
     assert_int_equal(f->legacy[0].rises, 4);
     assert_int_equal(f->inputs[20].rises, 4);
 }
@@ -353,11 +353,11 @@ static void legacy_edge_is_held(void **state)
     (void)state;
     struct fixture *f = fresh();
     put(f, T0, INT | PERIODIC | SET);
-    put(f, T0 + 8, 5000);
+    put(f, T0 + 8, 50000);
     put(f, ENABLE, 3);
-    pass(f, 5000);
+    pass(f, 50000);
     assert_true(f->legacy[0].level);
-    pass(f, 4999);
+    pass(f, 49999);
     assert_true(f->legacy[0].level);
     assert_int_equal(f->legacy[0].falls, 0);
     pass(f, 1);
@@ -368,11 +368,11 @@ static void legacy_edge_is_held(void **state)
     assert_false(f->legacy[0].level);
     put(f, T0, INT | PERIODIC);
     assert_false(f->legacy[0].level);
-    pass(f, 5000);
+    pass(f, 50000);
     put(f, ENABLE, 2); // halted
     assert_false(f->legacy[0].level);
     put(f, ENABLE, 3);
-    pass(f, 5000);
+    pass(f, 50000);
     assert_true(f->legacy[0].level);
     put(f, ENABLE, 1); // routed elsewhere and back
     put(f, ENABLE, 3);

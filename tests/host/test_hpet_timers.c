@@ -145,16 +145,16 @@ static void periodic_with_one_write(void **state)
     (void)state;
     struct fixture *f = fresh();
     put(f, T0, INT | PERIODIC | SET | route(21));
-    put(f, T0 + 8, 5000);
+    put(f, T0 + 8, 50000);
     assert_int_equal(get(f, T0) & SET, 0);
     put(f, ENABLE, 1);
     for (unsigned n = 1; n <= 20; n++) {
-        pass(f, 4999);
+        pass(f, 49999);
         assert_int_equal(f->inputs[21].rises, n - 1);
-        assert_int_equal(get(f, T0 + 8), n * 5000);
+        assert_int_equal(get(f, T0 + 8), n * 50000);
         pass(f, 1);
         assert_int_equal(f->inputs[21].rises, n);
-        assert_int_equal(get(f, T0 + 8), (n + 1) * 5000);
+        assert_int_equal(get(f, T0 + 8), (n + 1) * 50000);
     }
 }
 
@@ -164,24 +164,24 @@ static void periodic_with_two_writes(void **state)
     (void)state;
     struct fixture *f = fresh();
     put(f, ENABLE, 1);
-    pass(f, 777);
+    pass(f, 7770);
     u32 config = INT | PERIODIC | SET | NARROW | route(20);
     put(f, T0, config);
     assert_int_equal(get(f, T0) & SET, SET);
-    rig_write(&f->rig, HPET_BASE + T0 + 8, 4, 777 + 3000);
-    rig_write(&f->rig, HPET_BASE + T0 + 8, 4, 4000);
-    assert_int_equal(get(f, T0 + 8), 3777);
-    pass(f, 2999);
+    rig_write(&f->rig, HPET_BASE + T0 + 8, 4, 7770 + 30000);
+    rig_write(&f->rig, HPET_BASE + T0 + 8, 4, 40000);
+    assert_int_equal(get(f, T0 + 8), 37770);
+    pass(f, 29999);
     assert_int_equal(f->inputs[20].rises, 0);
     pass(f, 1);
     assert_int_equal(f->inputs[20].rises, 1);
-    pass(f, 8000);
+    pass(f, 80000);
     assert_int_equal(f->inputs[20].rises, 3);
     // A new period counts from the next match on.
-    put(f, T0 + 8, 2500);
-    pass(f, 3999);
+    put(f, T0 + 8, 25000);
+    pass(f, 39999);
     assert_int_equal(f->inputs[20].rises, 3);
-    pass(f, 1 + 2500);
+    pass(f, 1 + 25000);
     assert_int_equal(f->inputs[20].rises, 5);
 }
 
@@ -210,19 +210,19 @@ static void missed_periods_are_one_interrupt(void **state)
     (void)state;
     struct fixture *f = fresh();
     put(f, T0, INT | PERIODIC | SET | route(20));
-    put(f, T0 + 8, 5000);
+    put(f, T0 + 8, 50000);
     put(f, ENABLE, 1);
-    be_away(f, 5000 * 7 + 123);
+    be_away(f, 50000 * 7 + 1230);
     deadline_run(&f->rig.queue, f->rig.now);
     assert_int_equal(f->inputs[20].rises, 1);
-    assert_int_equal(get(f, T0 + 8), 40000);
-    pass(f, 5000 - 123 - 1);
+    assert_int_equal(get(f, T0 + 8), 400000);
+    pass(f, 50000 - 1230 - 1);
     assert_int_equal(f->inputs[20].rises, 1);
     pass(f, 1); // on the old schedule
     assert_int_equal(f->inputs[20].rises, 2);
     // A read of the comparator serves what is due before it tells.
-    be_away(f, 5000 * 3);
-    assert_int_equal(get(f, T0 + 8), 60000);
+    be_away(f, 50000 * 3);
+    assert_int_equal(get(f, T0 + 8), 600000);
     assert_int_equal(f->inputs[20].rises, 3);
 }
 
@@ -237,15 +237,15 @@ static void tiny_periods_have_a_floor(void **state)
     assert_int_equal(f->inputs[20].rises, 0);
     pass(f, 1);
     assert_int_equal(f->inputs[20].rises, 1);
-    pass(f, 2001); // 7 + 2002 is the first multiple after the floor
+    pass(f, 10002); // 7 + 10003 is the first multiple after the floor
     assert_int_equal(f->inputs[20].rises, 1);
-    assert_int_equal(get(f, T0 + 8), 2009); // what is read is as programmed
+    assert_int_equal(get(f, T0 + 8), 10010); // what is read is as programmed
     pass(f, 1);
     assert_int_equal(f->inputs[20].rises, 2);
-    assert_int_equal(get(f, T0 + 8), 2016);
+    assert_int_equal(get(f, T0 + 8), 10017);
     f->rig.fired = 0;
-    pass(f, HPET_HZ / 10); // 5000 interrupts at most in a tenth of a second
-    assert_in_range(f->rig.fired, 4990, 5000);
+    pass(f, HPET_HZ / 10); // a thousand interrupts at most in a tenth of a second
+    assert_in_range(f->rig.fired, 990, 1000);
     assert_int_equal(f->inputs[20].rises, 2 + f->rig.fired);
     // Writes in between do not move it.
     u64 next = deadline_next(&f->rig.queue);
@@ -291,17 +291,17 @@ static void narrow_period_wraps(void **state)
 {
     (void)state;
     struct fixture *f = fresh();
-    put(f, COUNTER, 0xfffff000);
+    put(f, COUNTER, 0xffff0000);
     put(f, T0, INT | PERIODIC | SET | NARROW | route(20));
-    put(f, T0 + 8, 0xfffff800);
-    put(f, T0 + 8, 0x1000);
+    put(f, T0 + 8, 0xffff8000);
+    put(f, T0 + 8, 0x10000);
     put(f, ENABLE, 1);
-    pass(f, 0x800);
+    pass(f, 0x8000);
     assert_int_equal(f->inputs[20].rises, 1);
-    assert_int_equal(get(f, T0 + 8), 0x800);
-    pass(f, 0x1000);
+    assert_int_equal(get(f, T0 + 8), 0x8000);
+    pass(f, 0x10000);
     assert_int_equal(f->inputs[20].rises, 2);
-    assert_int_equal(get(f, T0 + 8), 0x1800);
+    assert_int_equal(get(f, T0 + 8), 0x18000);
 }
 
 // ---- against the model --------------------------------------------------------------------------
@@ -329,9 +329,9 @@ static u64 random_comparator(u64 *seed, const struct hpet_model *m)
     case 0:
         return rig_random(seed) % 3 * (rig_random(seed) % 1000);
     case 1:
-        return 2000 + rig_random(seed) % 2000;
+        return MODEL_FLOOR - 1000 + rig_random(seed) % 3000;
     default:
-        return m->counter - 200 + rig_random(seed) % 3000;
+        return m->counter - 200 + rig_random(seed) % 6000;
     }
 }
 
@@ -406,7 +406,7 @@ static void random_programs_match_the_model(void **state)
             random_write(f, &m, &seed);
             deadline_run(&f->rig.queue, f->rig.now);
             compare_with_model(f, &m);
-            u64 counts = rig_random(&seed) % 4 ? rig_random(&seed) % 1500 : 0;
+            u64 counts = rig_random(&seed) % 4 ? rig_random(&seed) % 4000 : 0;
             pass(f, counts);
             for (; counts > 0; counts--)
                 model_count(&m);

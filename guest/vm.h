@@ -83,8 +83,8 @@ struct vm {
     struct pic pic;
     struct pit pit;
     struct rtc rtc;
-    struct pm pm;
     struct hpet hpet;
+    struct pm pm;
     struct reset reset;
     struct pci pci;
     struct i8042 i8042;
@@ -147,7 +147,6 @@ void vm_stop(struct vm *vm, enum vm_end_kind kind, const char *format, ...) PRIN
 // start anew.
 void vm_revive(struct vm *vm);
 
-// All devices to their power-on state.
 // Whether the PICs' interrupt waits for the CPU, by LINT0 or by the I/O APIC: pic_ack() is due when
 // the CPU takes interrupts.
 bool vm_extint(const struct vm *vm);
@@ -155,6 +154,7 @@ bool vm_extint(const struct vm *vm);
 // Whether a device may raise an NMI, by LINT0 or by the I/O APIC.
 bool vm_nmi_wired(const struct vm *vm);
 
+// All devices to their power-on state.
 void vm_reset_devices(struct vm *vm);
 
 // A vCPU's start state, from a loader: SDM volume 3, "Processor State After Reset" in spirit. What

@@ -297,7 +297,9 @@ void vcpu_reset_msrs(struct vcpu *vcpu)
     msr_bitmap_init(vcpu);
     msr_spec_reset(vcpu);
     guest_mtrr_reset(&vcpu->mtrr, vcpu->caps->maxphyaddr);
-    vcpu->misc_enable = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_NO_BTS | MISC_ENABLE_NO_PEBS;
+    // Fast strings where they are: a guest that is told so moves memory byte by byte.
+    vcpu->misc_enable = (vcpu->host_misc_enable & MISC_ENABLE_FAST_STRINGS) | MISC_ENABLE_NO_BTS |
+                        MISC_ENABLE_NO_PEBS;
     vcpu->tsc_adjust = 0;
     vcpu->tsc_offset = 0;
     vmcs_write(VMCS_TSC_OFFSET, 0);

@@ -179,6 +179,7 @@ static void read_host_msrs(struct vcpu *v)
         cpuid(1, 0);
         (void)rdmsr_safe(IA32_BIOS_SIGN_ID, &v->host_microcode);
     }
+    (void)rdmsr_safe(IA32_MISC_ENABLE, &v->host_misc_enable);
 }
 
 int vcpu_init(struct vcpu *vcpu, struct vm *vm, const struct vmx_caps *caps,

@@ -154,8 +154,9 @@ struct vcpu {
     bool page1gb;           // which it offers
     struct guest_mtrr mtrr;
     struct vcpu_spec spec;
-    u64 host_spec_ctrl, host_arch_capabilities, host_microcode; // what these MSRs held at the start
-    u32 unknown_msrs;                                           // accesses that were #GP
+    // What these MSRs of the host held at the start.
+    u64 host_spec_ctrl, host_arch_capabilities, host_microcode, host_misc_enable;
+    u32 unknown_msrs; // accesses that were #GP
     u64 tsc_adjust, misc_enable;
     u64 xcr0, xcr0_allowed;
     u64 pdptes[4]; // for a walk of PAE paging

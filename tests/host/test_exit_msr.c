@@ -233,6 +233,16 @@ static void misc_enable_keeps_what_is_read_only(void **state)
     rig_close(r);
 }
 
+static void fast_strings_are_the_hosts(void **state)
+{
+    (void)state;
+    struct vmx_rig *r = rig_open(NULL);
+    r->vcpu.host_misc_enable = 0;
+    vcpu_reset_msrs(&r->vcpu);
+    assert_int_equal(rdmsr(r, IA32_MISC_ENABLE), 0x1800);
+    rig_close(r);
+}
+
 static void every_pat_entry_knows_its_types(void **state)
 {
     (void)state;
@@ -478,6 +488,7 @@ int main(void)
         cmocka_unit_test(unknown_registers_are_told_a_few_times),
         cmocka_unit_test(values_are_taken_or_refused),
         cmocka_unit_test(misc_enable_keeps_what_is_read_only),
+        cmocka_unit_test(fast_strings_are_the_hosts),
         cmocka_unit_test(every_pat_entry_knows_its_types),
         cmocka_unit_test(pat_and_debugctl_live_in_the_vmcs),
         cmocka_unit_test(efer_keeps_lma_and_lets_lme_change_without_paging),

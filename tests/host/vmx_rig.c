@@ -336,6 +336,7 @@ static void make_vcpu(struct vmx_rig *rig, const struct rig_options *o)
     v->xcr0_allowed = o->xcr0_allowed;
     v->host_arch_capabilities = RIG_ARCH_CAP;
     v->host_microcode = RIG_MICROCODE;
+    v->host_misc_enable = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_LIMIT_CPUID;
     write_controls(v);
     missing_7_edx = o->missing_7_edx;
     cpuid_build(&v->cpuid, &cpuid);

@@ -86,21 +86,34 @@ static bool parse_log(struct options *options, struct word value)
     return true;
 }
 
-// The last port whose eight registers still lie in the I/O space.
-#define SERIAL_PORT_LAST 0xfff8u
+static bool parse_u64(struct word word, u64 *value)
+{
+    return word.text && str_to_u64(word.text, word.length, false, value) == OK;
+}
 
-// "serial" or "serial:PORT"; *port is 0 for the first.
-static bool parse_serial(struct word item, u16 *port)
+// "PORT", "mmio:ADDRESS" or "mmio32:ADDRESS". What a clock a UART in memory has is not known: it
+// keeps the rate that firmware gave it.
+static bool parse_place(struct word item, struct uart_place *at)
+{
+    struct word kind;
+    word_split(&item, ':', &kind);
+    if (!item.text) {
+        *at = UART_AT_PORT(0);
+        return parse_u64(kind, &at->base) && uart_place_valid(at);
+    }
+    u8 width = word_is(kind, "mmio") ? 1 : word_is(kind, "mmio32") ? 4 : 0;
+    *at = (struct uart_place){UART_MEMORY, 0, width, width, true};
+    return width && parse_u64(item, &at->base) && uart_place_valid(at);
+}
+
+// "serial" or "serial:PLACE"; at is UART_NOWHERE for the first.
+static bool parse_serial(struct word item, struct uart_place *at)
 {
     struct word name;
-    u64 value = 0;
+    *at = (struct uart_place){.space = UART_NOWHERE};
     if (!word_split(&item, ':', &name) || !word_is(name, "serial"))
         return false;
-    if (item.text && (str_to_u64(item.text, item.length, false, &value) || value == 0 ||
-                      value > SERIAL_PORT_LAST))
-        return false;
-    *port = (u16)value;
-    return true;
+    return !item.text || parse_place(item, at);
 }
 
 static bool parse_console(struct options *options, struct word value)
@@ -115,7 +128,7 @@ static bool parse_console(struct options *options, struct word value)
                 console.e9 = true;
             else if (word_is(item, "screen"))
                 console.screen = true;
-            else if (parse_serial(item, &console.serial_port))
+            else if (parse_serial(item, &console.serial_at))
                 console.serial = true;
             else
                 return false;
@@ -132,7 +145,7 @@ static bool parse_input(struct options *options, struct word value)
         input.from = INPUT_AUTO;
     else if (word_is(value, "none"))
         input.from = INPUT_NONE;
-    else if (!parse_serial(value, &input.serial_port))
+    else if (!parse_serial(value, &input.serial_at))
         return false;
     options->input = input;
     return true;
@@ -190,20 +203,21 @@ struct option {
 static const struct option table[] = {
     {{"run", "guest|selftest|bench|caps|grade",
       "run the VMs, the self-tests, the measurements, say what the machine offers, or crash"},
-     parse_run                                                                                                   },
-    {{"test", "GLOB", "run only the self-tests whose names match"},                                 parse_test   },
-    {{"log", "error|warn|info|debug", "show lines up to this level"},                               parse_log    },
-    {{"console", "auto|none|LIST of serial[:PORT],e9,screen", "where the log goes"},                parse_console},
-    {{"input", "auto|none|serial[:PORT]", "what the guests' input comes from"},                     parse_input  },
-    {{"end", "auto|halt|reboot|bochs|qemu", "what to do when the run is over"},                     parse_end    },
+     parse_run                                                                                                 },
+    {{"test", "GLOB", "run only the self-tests whose names match"},                                 parse_test },
+    {{"log", "error|warn|info|debug", "show lines up to this level"},                               parse_log  },
+    {{"console", "auto|none|LIST of serial[:PLACE],e9,screen", "where the log goes"},
+     parse_console                                                                                             },
+    {{"input", "auto|none|serial[:PLACE]", "what the guests' input comes from"},                    parse_input},
+    {{"end", "auto|halt|reboot|bochs|qemu", "what to do when the run is over"},                     parse_end  },
     {{"without",
       "LIST of unrestricted-guest,preemption-timer,vpid,ept-1g,ept-2m,ack-on-exit,tpr-shadow,vnmi",
       "treat CPU features as absent"},
-     parse_without                                                                                               },
+     parse_without                                                                                             },
     {{"break", "LIST of RULE (C8,S2)",
       "run the tiny guest once for each rule of VM entry, its VMCS broken so"},
-     parse_break                                                                                                 },
-    {{"check", "entry", "judge the VMCS by the rules of VM entry before each entry"},               parse_check  },
+     parse_break                                                                                               },
+    {{"check", "entry", "judge the VMCS by the rules of VM entry before each entry"},               parse_check},
 };
 
 unsigned cmdline_option_count(void)

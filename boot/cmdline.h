@@ -4,6 +4,7 @@
 
 #include "arch/x86_64/lib/log.h"
 #include "arch/x86_64/power.h"
+#include "arch/x86_64/uart_find.h"
 #include "boot/why.h"
 #include "vmx/entry_break.h"
 
@@ -19,7 +20,7 @@ enum run_mode {
 struct console_choice {
     bool automatic; // use what is found; the rest of this is then not looked at
     bool serial;
-    u16 serial_port; // 0: the first that is found
+    struct uart_place serial_at; // UART_NOWHERE: the first that is found
     bool e9;
     bool screen;
 };
@@ -27,7 +28,7 @@ struct console_choice {
 // Where the guests' input comes from.
 struct input_choice {
     enum { INPUT_AUTO, INPUT_NONE, INPUT_SERIAL } from; // INPUT_AUTO: a serial port if there is one
-    u16 serial_port;                                    // 0: the first that is found
+    struct uart_place serial_at;                        // UART_NOWHERE: the first that is found
 };
 
 struct options {

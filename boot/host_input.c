@@ -30,17 +30,19 @@ static void on_serial(u8 vector)
 }
 
 // The line a PC's port is wired to, or -1.
-static int isa_irq(u16 base)
+static int isa_irq(const struct uart_place *place)
 {
-    if (base == SERIAL_COM1 || base == SERIAL_COM3)
+    if (place->space != UART_PORT)
+        return -1;
+    if (place->base == SERIAL_COM1 || place->base == SERIAL_COM3)
         return 4;
-    return base == SERIAL_COM2 || base == SERIAL_COM4 ? 3 : -1;
+    return place->base == SERIAL_COM2 || place->base == SERIAL_COM4 ? 3 : -1;
 }
 
 static int route(const struct acpi_info *acpi)
 {
     struct irq_route to;
-    int irq = isa_irq(input.serial->base);
+    int irq = isa_irq(&input.serial->place);
 
     if (irq < 0)
         return E_NOENT;
@@ -67,22 +69,24 @@ static bool interrupt_arrives(void)
 struct host_input host_input_open(const struct input_choice *choice, const struct acpi_info *acpi)
 {
     struct host_input result = {0};
+    bool named = choice->serial_at.space != UART_NOWHERE;
+    char name[32];
 
     if (choice->from == INPUT_NONE)
         return result;
-    input.serial = console_listen(choice->serial_port, sched_host_work);
+    input.serial = console_listen(named ? &choice->serial_at : NULL, sched_host_work);
     if (!input.serial) {
         if (choice->from == INPUT_SERIAL)
             log_warn("input: there is no such serial port");
         return result;
     }
     result.serial = input.serial;
+    uart_name(name, sizeof(name), &input.serial->place);
     if (route(acpi) == OK && interrupt_arrives()) {
-        log_info("input: serial port %x, by interrupt", input.serial->base);
+        log_info("input: serial port %s, by interrupt", name);
     } else {
         result.poll = host_clock.hz / POLLS_A_SECOND;
-        log_info("input: serial port %x, looked at %u times a second", input.serial->base,
-                 POLLS_A_SECOND);
+        log_info("input: serial port %s, looked at %u times a second", name, POLLS_A_SECOND);
     }
     return result;
 }

@@ -29,6 +29,7 @@
 static struct memmap memmap; // large, so not on the stack
 static u64 ebda;             // host-physical, 0 where there is none
 static struct acpi_info acpi;
+static bool has_acpi;
 
 // ---- memory -----------------------------------------------------------------------------------
 
@@ -119,6 +120,50 @@ int machine_memory(const struct boot_info *info, u64 mbi, struct hypervisor *hv)
     return paging_init(&hv->host, mapped, mapped_ranges(mapped, ARRAY_SIZE(mapped)));
 }
 
+// ---- ACPI -------------------------------------------------------------------------------------
+
+// Tables lie in RAM of one kind or another, or in what the map calls reserved: the BIOS's own area,
+// or memory that firmware forgot to describe.
+static const void *map_table(void *ctx, u64 pa, u64 size)
+{
+    (void)ctx;
+    if (pa + size < pa || pa + size > BIT(cpu_features.phys_bits))
+        return NULL;
+    for (unsigned i = 0; i < memmap.count; i++) {
+        const struct mem_entry *e = &memmap.entries[i];
+        if (is_ram(e) && pa >= e->base && pa - e->base < e->size &&
+            size <= e->size - (pa - e->base))
+            return phys_ptr(HPA(pa));
+    }
+    return mmio_map(HPA(pa), size, MEM_UC);
+}
+
+void machine_tables(const struct boot_info *info)
+{
+    const struct acpi_memory memory = {.map = map_table};
+    bool bios = info->efi_bits == 0;
+
+    has_acpi = acpi_read(&memory, info->rsdp, info->rsdp_size, bios, ebda, &acpi) == OK;
+    if (acpi.has_reset)
+        power_set_reset(&acpi.reset);
+}
+
+static void describe_tables(void)
+{
+    if (has_acpi)
+        log_info("acpi: %u CPU%s, %u I/O APIC%s, PM timer %s, HPET %s", acpi.ncpus,
+                 acpi.ncpus == 1 ? "" : "s", acpi.nioapics, acpi.nioapics == 1 ? "" : "s",
+                 acpi.pm_timer.space == ACPI_PORT ? "at a port" : "none",
+                 acpi.hpet_address ? "there" : "none");
+    else
+        log_warn("acpi: no tables found; the machine's defaults are used");
+}
+
+const struct acpi_info *machine_acpi(void)
+{
+    return &acpi;
+}
+
 // ---- console ----------------------------------------------------------------------------------
 
 static struct screen_channel channel(struct boot_channel c)
@@ -149,19 +194,33 @@ static struct screen make_screen(const struct boot_framebuffer *fb)
     };
 }
 
-#define COM1_PORT 0x3f8
+static void *map_uart(u64 base, u64 size)
+{
+    return mmio_map(HPA(base), size, MEM_UC);
+}
 
-void machine_console(const struct boot_info *info, const struct options *options, bool screen)
+static void list_uarts(const struct uart_place *named, struct uart_list *list)
+{
+    struct uart_candidate first = {.place = *named, .from = UART_FROM_COMMAND};
+    if (named->space != UART_NOWHERE)
+        uart_add(list, &first);
+    uart_add_spcr(list, &acpi);
+    uart_add_pc(list);
+}
+
+void machine_console(const struct boot_info *info, const struct options *options, bool memory)
 {
     const struct console_choice *c = &options->console;
     struct console_config config = {
         .io = &host_ports,
-        .serial_base = c->automatic || c->serial ? COM1_PORT : 0,
+        .map = memory ? map_uart : NULL,
+        .search_pci = true,
+        .serial = c->automatic || c->serial,
+        .named = c->serial_at.space != UART_NOWHERE,
         .debug_port = c->automatic || c->e9,
     };
-    if (c->serial_port)
-        config.serial_base = c->serial_port;
-    if (screen && (c->automatic || c->screen))
+    list_uarts(&c->serial_at, &config.uarts);
+    if (memory && (c->automatic || c->screen))
         config.screen = make_screen(&info->framebuffer);
     console_init(&config);
 }
@@ -177,59 +236,20 @@ void machine_describe(const struct boot_info *info, const struct hypervisor *hv)
              (unsigned long long)(memmap_total(&memmap, MEM_USABLE) >> 20),
              (unsigned long long)((hv->own[0].size + hv->own[1].size) >> 10),
              (unsigned long long)hv->own[0].base);
+    describe_tables();
 }
 
 // ---- time -------------------------------------------------------------------------------------
 
-// Tables lie in RAM of one kind or another, or in what the map calls reserved: the BIOS's own area,
-// or memory that firmware forgot to describe.
-static const void *map_table(void *ctx, u64 pa, u64 size)
+int machine_time(void)
 {
-    (void)ctx;
-    if (pa + size < pa || pa + size > BIT(cpu_features.phys_bits))
-        return NULL;
-    for (unsigned i = 0; i < memmap.count; i++) {
-        const struct mem_entry *e = &memmap.entries[i];
-        if (is_ram(e) && pa >= e->base && pa - e->base < e->size &&
-            size <= e->size - (pa - e->base))
-            return phys_ptr(HPA(pa));
-    }
-    return mmio_map(HPA(pa), size, MEM_UC);
-}
+    struct tsc_references refs = {.hpet = HPA(acpi.hpet_address)};
 
-static void read_acpi(const struct boot_info *info, struct tsc_references *refs)
-{
-    const struct acpi_memory memory = {.map = map_table};
-    bool bios = info->efi_bits == 0;
-
-    if (acpi_read(&memory, info->rsdp, info->rsdp_size, bios, ebda, &acpi) != OK) {
-        log_warn("acpi: no tables found; the machine's defaults are used");
-        return;
-    }
-    log_info("acpi: %u CPU%s, %u I/O APIC%s, PM timer %s, HPET %s", acpi.ncpus,
-             acpi.ncpus == 1 ? "" : "s", acpi.nioapics, acpi.nioapics == 1 ? "" : "s",
-             acpi.pm_timer.space == ACPI_PORT ? "at a port" : "none",
-             acpi.hpet_address ? "there" : "none");
+    if (acpi.pm_timer.space == ACPI_PORT)
+        refs.pm_timer_port = (u16)acpi.pm_timer.address;
+    pic_silence();
     for (unsigned i = 0; i < acpi.nioapics; i++)
         (void)!ioapic_silence(HPA(acpi.ioapics[i].address)); // logged where nothing answers
-    if (acpi.has_reset)
-        power_set_reset(&acpi.reset);
-    if (acpi.pm_timer.space == ACPI_PORT)
-        refs->pm_timer_port = (u16)acpi.pm_timer.address;
-    refs->hpet = HPA(acpi.hpet_address);
-}
-
-const struct acpi_info *machine_acpi(void)
-{
-    return &acpi;
-}
-
-int machine_time(const struct boot_info *info)
-{
-    struct tsc_references refs = {0};
-
-    pic_silence();
-    read_acpi(info, &refs);
     int err = host_lapic_init();
     if (err == OK)
         err = tsc_init(&refs);

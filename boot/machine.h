@@ -16,15 +16,18 @@ extern struct hypervisor hypervisor;
 // the final page tables. mbi is the boot information's host-physical address. Logs what is wrong.
 int machine_memory(const struct boot_info *info, u64 mbi, struct hypervisor *hv);
 
-// Starts the console with what the options allow; the screen only once memory is up, since its
-// framebuffer needs mapping.
-void machine_console(const struct boot_info *info, const struct options *options, bool screen);
+// Reads ACPI's tables, which tell where the machine's parts are. Needs machine_memory.
+void machine_tables(const struct boot_info *info);
 
-// Logs what the machine is: CPU and memory.
+// Starts the console with what the options allow; screen and UARTs in memory only once memory is
+// up, since they need mapping.
+void machine_console(const struct boot_info *info, const struct options *options, bool memory);
+
+// Logs what the machine is: CPU, memory and ACPI's tables.
 void machine_describe(const struct boot_info *info, const struct hypervisor *hv);
 
-// ACPI tables, TSC frequency, local APIC and timer.
-int machine_time(const struct boot_info *info);
+// TSC frequency, local APIC and timer. Needs machine_tables.
+int machine_time(void);
 
 // What time it is, for the clocks of the VMs. Needs machine_time.
 void machine_wallclock(struct hypervisor *hv);

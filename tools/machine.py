@@ -33,6 +33,7 @@ class Spec:
     halts: bool = False  # Corbel was told to halt at the end, not to end the machine
     bare: bool = False  # Linux itself is booted, not Corbel
     line: int = 0  # the TCP port where COM1's other end listens; 0: COM1 is only written to a file
+    uart: str = "pc"  # where it is: at COM1's ports, on "pci", or where "spcr" says (QEMU only)
     stopwatch: int = 0  # Bochs: an address where time begins to be taken; 0: not at all
     real_time: bool = False  # Bochs: idle for as long as it is idle, for people at the terminal
     extra: tuple = ()
@@ -93,6 +94,8 @@ vga: extension=vbe"""
     def __init__(self, spec):
         if spec.media == "usb":
             raise MachineError("Bochs has no BIOS that boots from USB; use --machine qemu")
+        if spec.uart != "pc":
+            raise MachineError("Bochs has COM1 to COM4 only; use --machine qemu")
         if spec.memory > 2048:
             raise MachineError("Bochs has at most 2048 MiB of memory")
         self.spec = spec
@@ -218,6 +221,16 @@ class Qemu:
                 "-device", "qemu-xhci", "-device", "usb-storage,drive=medium,bootindex=0"],
     }
 
+    UART = {
+        "pc": ["-device", "isa-serial,index=0,chardev=serial"],
+        # Behind a bridge, so that it takes more than a look at bus 0.
+        "pci": ["-device", "pci-bridge,id=behind,chassis_nr=1",
+                "-device", "pci-serial,bus=behind,addr=4,chardev=serial"],
+        "spcr": ["-device", "isa-serial,iobase={spcr_port:#x},irq=3,chardev=serial",
+                 "-acpitable", "sig=SPCR,rev=2,data={work}/spcr"],
+    }
+    SPCR_PORT = 0x5f8  # where nobody would look
+
     def __init__(self, spec, kvm=False):
         self.spec = spec
         self.kvm = kvm
@@ -231,8 +244,8 @@ class Qemu:
                 "-no-reboot", "-m", str(spec.memory), "-smp", str(spec.cpus),
                 "-rtc", "base=2023-11-14T22:13:20",
                 "-chardev", "stdio,id=e9,signal=off", "-device", "isa-debugcon,iobase=0xe9,chardev=e9",
-                "-serial", (f"tcp:127.0.0.1:{spec.line}" if spec.line else
-                            f"file:{spec.work}/serial.txt"),
+                "-chardev", (f"socket,id=serial,host=127.0.0.1,port={spec.line}" if spec.line else
+                             f"file,id=serial,path={spec.work}/serial.txt"),
                 "-qmp", f"unix:{spec.work}/qmp,server=on,wait=off"]
         if not spec.halts:
             line += ["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]
@@ -243,6 +256,9 @@ class Qemu:
         if spec.firmware == "uefi":
             line += ["-bios", "/usr/share/ovmf/OVMF.fd"]
         line += [word.format(image=spec.image) for word in self.MEDIA[spec.media]]
+        line += [word.format(work=spec.work, spcr_port=self.SPCR_PORT)
+                 for word in self.UART[spec.uart]]
+        (spec.work / "spcr").write_bytes(spcr_body(self.SPCR_PORT))
         return line + [word for words in spec.extra for word in words.split()]
 
     def sift(self, line):
@@ -265,6 +281,12 @@ class Qemu:
             return Ending("the machine was reset or switched off")
         tail = "\n".join(stderr.splitlines()[-5:])
         return Ending(f"QEMU failed (exit {returncode}): {tail}")
+
+
+def spcr_body(port):
+    """ACPI's Serial Port Console Redirection Table after its header: a 16550 at this I/O port."""
+    address = bytes((1, 8, 0, 1)) + port.to_bytes(8, "little")
+    return bytes(4) + address + bytes(28)
 
 
 def cpu_has_vmx():

@@ -299,6 +299,8 @@ def parse_arguments(argv):
     add("--firmware", choices=("bios", "uefi"), default="bios")
     add("--media", choices=("cd", "disk", "usb"), default="cd")
     add("--mem", type=int, default=512, metavar="MiB")
+    add("--uart", choices=("pc", "pci", "spcr"), default="pc",
+        help="the serial port: COM1, on PCI, or where ACPI's SPCR says (QEMU)")
     add("--video", default=None,
         help="GRUB's gfxpayload (text; auto under UEFI, but in Bochs keep: no screen)")
     add("--cmdline", default="", help="Corbel's command line")
@@ -350,7 +352,8 @@ def prepare(options, work, line):
                         cpus=options.cpus, memory=options.mem, firmware=options.firmware,
                         media=options.media, ticks=options.ticks,
                         screen=options.screenshot is not None, halts=halts,
-                        bare=options.bare, stopwatch=options.stopwatch, line=line.port if line else 0,
+                        bare=options.bare, stopwatch=options.stopwatch,
+                        line=line.port if line else 0, uart=options.uart,
                         real_time=options.terminal and sys.stdin.isatty(),
                         extra=tuple(options.extra))
     if spec.screen:

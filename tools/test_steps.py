@@ -42,6 +42,7 @@ class Boot(Step):
     firmware: str = "bios"
     media: str = "cd"
     mem: int = 512
+    uart: str = "pc"
     video: str = ""
     image: str = ""  # a file in the build directory, booted as it is
     modules: tuple = ()  # (bytes, or function of the build directory that gives bytes; line)
@@ -228,6 +229,12 @@ def refusals():
              cmdline="run=caps", status=3, about=6,
              expect=(r"VMX no$", r"^verdict: no guests here: no VT-x")),
     ]
+    for uart, name in (("pci", r"[0-9a-f]+ \(PCI 01:04\.0\)"), ("spcr", r"5f8 \(SPCR\)")):
+        rows.append(Boot(f"boot/uart-{uart}", "the only serial port is not where a PC has one",
+                         machine="qemu", uart=uart, cmdline="run=caps", status=3, about=6,
+                         expect=(rf"^console: serial port {name}, port e9", r"^verdict: ",
+                                 rf"^serial port {name}: the console's$"),
+                         serial=(r"^verdict: no guests here", r"^corbel: done: status 3")))
     for firmware in ("bios", "uefi"):
         for media in ("cd", "usb", "disk"):
             rows.append(Boot(f"boot/refuse-qemu-{firmware}-{media}",

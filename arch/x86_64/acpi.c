@@ -34,6 +34,7 @@ static u8 byte_sum(const u8 *data, u32 length)
 #define GAS_SPACE   0
 #define GAS_WIDTH   1
 #define GAS_OFFSET  2
+#define GAS_ACCESS  3
 #define GAS_ADDRESS 4
 
 enum { GAS_MEMORY = 0, GAS_PORT = 1 };
@@ -116,6 +117,8 @@ static void read_spcr(const u8 *table, u32 length, struct acpi_info *info)
     (void)length;
     info->serial = gas_register(table + SPCR_GAS); // no address: redirection is turned off
     info->serial_type = table[SPCR_TYPE];
+    info->serial_bits = table[SPCR_GAS + GAS_WIDTH];
+    info->serial_access = table[SPCR_GAS + GAS_ACCESS];
 }
 
 // ---- tables -----------------------------------------------------------------------------------

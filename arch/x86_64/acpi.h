@@ -73,7 +73,10 @@ struct acpi_info {
     u64 hpet_address; // host-physical, 0 where there is none
     // SPCR
     struct acpi_register serial;
-    u8 serial_type; // 0 a full 16550, 1 a 16450 or its like; others are in the DBG2 table's list
+    u8 serial_type;   // 0 a full 16550, 1 a 16450 or its like; others are in the DBG2 table's list
+    u8 serial_bits;   // of a register, 8 to 32; firmware that does not care says 0
+    u8 serial_access; // Generic Address Structure's access size: 1 byte, 2 word, 3 dword; 0 not
+                      // said
 };
 
 // Reads the tables that rsdp (a copy of size bytes, as the boot loader gives it) leads to. With

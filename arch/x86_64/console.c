@@ -2,7 +2,6 @@
 #include "arch/x86_64/console.h"
 
 #include "arch/x86_64/fbcon.h"
-#include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/fmt.h"
 #include "arch/x86_64/lib/log.h"
@@ -15,7 +14,11 @@
 
 static struct {
     const struct port_io *io;
+    void *(*map)(u64 base, u64 size);
+    struct uart_list uarts;
+    bool search_pci;
     bool has_serial, has_debug_port;
+    struct uart_candidate serial_at; // what the console writes to
     struct serial serial;
     struct serial input; // where that is another port
     struct serial_input received;
@@ -26,13 +29,59 @@ static struct {
     void *draw_on;         // its first argument
 } console;
 
+// ---- serial ports -----------------------------------------------------------------------------
+
+static bool open_serial(struct serial *serial, const struct uart_place *place)
+{
+    void *memory = NULL;
+    if (place->space == UART_MEMORY && console.map)
+        memory = console.map(place->base, uart_span(place));
+    return serial_init(serial, console.io, place, memory) == OK;
+}
+
+// Opens the first of the list that works, from one on; its index, or the list's length.
+static unsigned open_first(struct serial *serial, const struct uart_list *list, unsigned from)
+{
+    while (from < list->count && !open_serial(serial, &list->at[from].place))
+        from++;
+    return from;
+}
+
+// PCI comes last: looking there takes a while, and where another port works it is not needed.
+static bool find_serial(struct serial *serial, struct uart_candidate *which)
+{
+    struct uart_list *list = &console.uarts;
+    unsigned found = open_first(serial, list, 0);
+    if (found == list->count && console.search_pci) {
+        uart_add_pci(list, console.io);
+        console.search_pci = false;
+        found = open_first(serial, list, found);
+    }
+    if (found == list->count)
+        return false;
+    *which = list->at[found];
+    return true;
+}
+
+static bool open_ours(const struct console_config *config)
+{
+    if (!config->named)
+        return find_serial(&console.serial, &console.serial_at);
+    console.serial_at = config->uarts.at[0];
+    return open_serial(&console.serial, &console.serial_at.place);
+}
+
 static void init_ports(const struct console_config *config)
 {
     console.io = config->io;
-    console.has_serial =
-        config->serial_base && serial_init(&console.serial, config->io, config->serial_base) == OK;
+    console.map = config->map;
+    console.uarts = config->uarts;
+    console.search_pci = config->search_pci;
+    console.has_serial = config->serial && open_ours(config);
     console.has_debug_port = config->debug_port && config->io->in8(DEBUG_PORT) == DEBUG_PORT;
 }
+
+// ---- the console ------------------------------------------------------------------------------
 
 static void init_screen(const struct screen *screen)
 {
@@ -49,6 +98,15 @@ static void init_screen(const struct screen *screen)
     }
 }
 
+// "serial port 3f8 (COM1)"
+static void describe_serial(char *buf, size_t size, const struct uart_candidate *candidate)
+{
+    char name[32], origin[32];
+    uart_name(name, sizeof(name), &candidate->place);
+    uart_origin(origin, sizeof(origin), candidate);
+    fmt_snprintf(buf, size, "serial port %s (%s)", name, origin);
+}
+
 // "text 80x25", "framebuffer 1024x768x32", or why there is none.
 static void describe_screen(char *buf, size_t size, const struct screen *screen)
 {
@@ -62,9 +120,9 @@ static void describe_screen(char *buf, size_t size, const struct screen *screen)
 
 static void report(const struct console_config *config)
 {
-    char serial[32] = "no serial port", screen[72];
+    char serial[72] = "no serial port", screen[72];
     if (console.has_serial)
-        fmt_snprintf(serial, sizeof(serial), "serial port %x", config->serial_base);
+        describe_serial(serial, sizeof(serial), &console.serial_at);
     describe_screen(screen, sizeof(screen), &config->screen);
     log_info("console: %s, %s, %s", serial, console.has_debug_port ? "port e9" : "no port e9",
              screen);
@@ -127,28 +185,47 @@ void console_flush(void)
 }
 
 // The port itself where the console writes to it already: a second set-up would lose what it sends.
-static struct serial *find_input(u16 base)
+static struct serial *find_input(const struct uart_place *place)
 {
-    if (console.has_serial && base == console.serial.base)
+    if (console.has_serial && uart_same(place, &console.serial.place))
         return &console.serial;
-    return serial_init(&console.input, console.io, base) == OK ? &console.input : NULL;
+    return open_serial(&console.input, place) ? &console.input : NULL;
 }
 
 static struct serial *first_input(void)
 {
-    static const u16 bases[] = {SERIAL_COM1, SERIAL_COM2, SERIAL_COM3, SERIAL_COM4};
-    struct serial *found = console.has_serial ? &console.serial : NULL;
-    for (unsigned i = 0; i < ARRAY_SIZE(bases) && !found; i++)
-        found = find_input(bases[i]);
-    return found;
+    struct uart_candidate which;
+    if (console.has_serial)
+        return &console.serial;
+    return find_serial(&console.input, &which) ? &console.input : NULL;
 }
 
-struct serial *console_listen(u16 base, void (*arrived)(void))
+struct serial *console_listen(const struct uart_place *place, void (*arrived)(void))
 {
-    struct serial *found = base ? find_input(base) : first_input();
+    struct serial *found = place ? find_input(place) : first_input();
     if (found)
         serial_listen(found, &console.received, arrived);
     return found;
+}
+
+void console_list_serial(void)
+{
+    struct uart_list list = console.uarts;
+    unsigned found = 0;
+
+    uart_add_pci(&list, console.io);
+    for (unsigned i = 0; i < list.count; i++) {
+        char text[72];
+        struct serial other;
+        bool ours = console.has_serial && uart_same(&list.at[i].place, &console.serial.place);
+        if (!ours && !open_serial(&other, &list.at[i].place))
+            continue;
+        describe_serial(text, sizeof(text), &list.at[i]);
+        log_info("%s%s", text, ours ? ": the console's" : "");
+        found++;
+    }
+    if (!found)
+        log_info("no serial port");
 }
 
 u32 console_screen_columns(void)

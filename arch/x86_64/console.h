@@ -5,13 +5,17 @@
 
 #include "arch/x86_64/port_io.h"
 #include "arch/x86_64/screen.h"
-#include "arch/x86_64/serial.h"
+#include "arch/x86_64/uart_find.h"
 
 struct console_config {
     const struct port_io *io;
-    u16 serial_base;      // first port of a UART to look for, 0: none
-    bool debug_port;      // write to port E9H if it is there
-    struct screen screen; // kind SCREEN_NONE: none
+    void *(*map)(u64 base, u64 size); // maps device memory at a host-physical address; NULL: cannot
+    struct uart_list uarts;           // where a UART may be, in the order of preference
+    bool search_pci;                  // if there is none, look for one on PCI
+    bool serial;                      // write to the first that is there
+    bool named;                       // or to the list's first and no other: the user chose it
+    bool debug_port;                  // write to port E9H if it is there
+    struct screen screen;             // kind SCREEN_NONE: none
 };
 
 // Looks for what config allows, becomes the log's sink (what the log holds already is replayed) and
@@ -34,10 +38,13 @@ void console_write_screen(const char *text, size_t length);
 // last characters are lost.
 void console_flush(void);
 
-// Starts receiving from the serial port at this base, or with 0 from the first there is: the one
-// the console writes to, else COM1 to COM4, as serial_listen() does. The port, or NULL if there
-// is none.
-struct serial *console_listen(u16 base, void (*arrived)(void));
+// Starts receiving from the serial port at place, or with NULL from the first there is: the one the
+// console writes to, else as it would be found for that, as serial_listen() does. The port, or NULL
+// if there is none.
+struct serial *console_listen(const struct uart_place *place, void (*arrived)(void));
+
+// Logs every serial port of the configuration and on PCI that works.
+void console_list_serial(void);
 
 // The screen's size in characters; 0 if there is none.
 u32 console_screen_columns(void);

@@ -71,11 +71,12 @@ static u32 rows_of(const char *text, size_t length, u32 columns)
 // A crash before the console was up is told where a console most likely is. This replays the log.
 static void open_console(void)
 {
-    const struct console_config config = {
+    static struct console_config config = {
         .io = &host_ports,
-        .serial_base = SERIAL_COM1,
+        .serial = true,
         .debug_port = true,
     };
+    uart_add_pc(&config.uarts);
     console_init(&config);
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The host's I/O ports as two functions, so that a driver can be tested against ports of a test's
-// own making.
+// The host's I/O ports and device memory as functions, so that a driver can be tested against
+// registers of a test's own making.
 #pragma once
 
 #include "arch/x86_64/lib/types.h"
@@ -8,6 +8,11 @@
 struct port_io {
     u8 (*in8)(u16 port);
     void (*out8)(u16 port, u8 value);
+    u32 (*in32)(u16 port);
+    void (*out32)(u16 port, u32 value);
+    // Device memory, mapped by the caller; width is that of the access: 1, 2 or 4 bytes.
+    u32 (*read)(const volatile void *at, unsigned width);
+    void (*write)(volatile void *at, unsigned width, u32 value);
 };
 
 // The real ones.

@@ -49,12 +49,21 @@
 
 static u8 get(const struct serial *serial, unsigned reg)
 {
-    return serial->io->in8((u16)(serial->base + reg));
+    const struct uart_place *place = &serial->place;
+    reg *= place->stride;
+    if (place->space == UART_MEMORY)
+        return (u8)serial->io->read(serial->memory + reg, place->width);
+    return serial->io->in8((u16)(place->base + reg));
 }
 
 static void put(const struct serial *serial, unsigned reg, u8 value)
 {
-    serial->io->out8((u16)(serial->base + reg), value);
+    const struct uart_place *place = &serial->place;
+    reg *= place->stride;
+    if (place->space == UART_MEMORY)
+        serial->io->write(serial->memory + reg, place->width, value);
+    else
+        serial->io->out8((u16)(place->base + reg), value);
 }
 
 // Reading LSR clears its errors, so that each of them is counted here whoever reads it.
@@ -81,12 +90,20 @@ static bool scratch_holds(const struct serial *serial, u8 value)
     return get(serial, REG_SCR) == value;
 }
 
+// A divisor of 0, which no rate is, was never set.
+static bool has_rate(const struct serial *serial)
+{
+    return get(serial, REG_DLL) | get(serial, REG_DLM);
+}
+
 static void set_line(const struct serial *serial)
 {
     put(serial, REG_IER, 0);
     put(serial, REG_LCR, LCR_DLAB | LCR_8N1);
-    put(serial, REG_DLL, DIVISOR_115200);
-    put(serial, REG_DLM, 0);
+    if (!serial->place.keep_rate || !has_rate(serial)) {
+        put(serial, REG_DLL, DIVISOR_115200);
+        put(serial, REG_DLM, 0);
+    }
     put(serial, REG_LCR, LCR_8N1);
     put(serial, REG_FCR, FCR_ENABLE | FCR_CLEAR);
 }
@@ -123,10 +140,12 @@ static bool probe(const struct serial *serial)
     return works;
 }
 
-int serial_init(struct serial *serial, const struct port_io *io, u16 base)
+int serial_init(struct serial *serial, const struct port_io *io, const struct uart_place *place,
+                volatile void *memory)
 {
-    *serial = (struct serial){.io = io, .base = base};
-    if (!probe(serial)) {
+    *serial = (struct serial){.io = io, .place = *place, .memory = memory};
+    if (place->space == UART_NOWHERE || (place->space == UART_MEMORY && !memory) ||
+        !probe(serial)) {
         serial->absent = true;
         return E_NOENT;
     }

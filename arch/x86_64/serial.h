@@ -6,6 +6,29 @@
 
 #include "arch/x86_64/port_io.h"
 
+// Where the eight registers of a UART are.
+struct uart_place {
+    enum { UART_NOWHERE, UART_PORT, UART_MEMORY } space;
+    u64 base;  // first port, or host-physical address
+    u8 stride; // bytes from one register to the next
+    u8 width;  // bytes of an access: 1, 2 or 4; always 1 for ports
+    // The firmware has set its rate, and its clock need not be a PC's: the divisor is left alone.
+    bool keep_rate;
+};
+
+#define UART_AT_PORT(port) ((struct uart_place){UART_PORT, port, 1, 1, false})
+
+// The bytes of memory that a UART there takes.
+static inline u64 uart_span(const struct uart_place *place)
+{
+    return 8u * place->stride;
+}
+
+static inline bool uart_same(const struct uart_place *a, const struct uart_place *b)
+{
+    return a->space == b->space && a->base == b->base;
+}
+
 #define SERIAL_RING 8192u // bytes, a power of two
 
 // Bytes received that nobody has read yet.
@@ -20,10 +43,11 @@ struct serial_input {
 
 struct serial {
     const struct port_io *io;
-    u16 base;       // first of its eight ports
-    u8 fifo_size;   // bytes that may follow one another once the transmitter is empty
-    bool absent;    // nothing there: never touched again
-    bool timed_out; // the transmitter got stuck; written to again as soon as it is ready
+    struct uart_place place;
+    volatile u8 *memory; // of one in memory, mapped
+    u8 fifo_size;        // bytes that may follow one another once the transmitter is empty
+    bool absent;         // nothing there: never touched again
+    bool timed_out;      // the transmitter got stuck; written to again as soon as it is ready
     struct serial_input *input; // NULL: nobody listens
 };
 
@@ -33,10 +57,12 @@ struct serial {
 #define SERIAL_COM4 0x2e8
 #define SERIAL_BAUD 115200u
 
-// Looks for a UART at base and sets it to 115200 baud, 8N1, FIFOs on, interrupts off. Whatever is
-// or is not there, every wait is bounded. E_NOENT if there is none that works; the other functions
-// then do nothing.
-int serial_init(struct serial *serial, const struct port_io *io, u16 base);
+// Looks for a UART at place, which is mapped at memory if it is in memory, and sets it to 115200
+// baud (a PC's clock given, or unless its rate is to be kept), 8N1, FIFOs on, interrupts off.
+// Whatever is or is not there, every wait is bounded. E_NOENT if there is none that works; the
+// other functions then do nothing.
+int serial_init(struct serial *serial, const struct port_io *io, const struct uart_place *place,
+                volatile void *memory);
 
 // Sends text as it stands. Text is lost while the transmitter is stuck. What arrives meanwhile is
 // received.

@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MIT
-// A UART of the tests' own making behind struct port_io, with the ways a real one can fail. The
-// debug port E9H is beside it.
+// A UART of the tests' own making behind struct port_io, with the ways a real one can fail: at
+// ports, or in memory when fake.stride says so. The debug port E9H and PCI's configuration ports
+// are beside it.
 #pragma once
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "arch/x86_64/port_io.h"
 
-#define FAKE_BASE 0x2f8
+#define FAKE_BASE   0x2f8
+#define FAKE_MEMORY 0xfe034000 // host-physical, of the one in memory
 
 enum fake_fault {
     FAKE_WORKS,
@@ -48,7 +51,12 @@ static struct {
     bool mirrored; // the UART answers at COM1's ports too
     u16 stray;     // a port written that is none of these
     u8 crtc[2];
+    unsigned stride, width; // of the UART in memory; 0: it is at ports
+    u32 pci_address;
+    u32 (*pci)(u32 address, const u32 *write); // configuration space; NULL: no PCI
 } fake;
+
+static u8 fake_memory[64]; // what FAKE_MEMORY is mapped at
 
 static void fake_reset(enum fake_fault fault)
 {
@@ -119,9 +127,13 @@ static u8 fake_in8(u16 port)
         return 0;
     switch (port - FAKE_BASE) {
     case 0:
+        if (fake.lcr & 0x80)
+            return (u8)fake.divisor;
         return fake.nreceived == fake.next_received
                    ? 0
                    : fake.received[fake.next_received++ % sizeof(fake.received)];
+    case 1:
+        return fake.lcr & 0x80 ? (u8)(fake.divisor >> 8) : fake.ier;
     case 2:
         fake.iir_reads++;
         return fake.fault == FAKE_NO_FIFO || !(fake.fcr & 1) ? 0x01 : 0xc1;
@@ -186,4 +198,49 @@ static void fake_out8(u16 port, u8 value)
     }
 }
 
-static const struct port_io fake_ports = {fake_in8, fake_out8};
+static u32 fake_in32(u16 port)
+{
+    fake.reads++;
+    if (port == 0xcf8)
+        return fake.pci ? fake.pci_address : ~0u;
+    return port == 0xcfc && fake.pci ? fake.pci(fake.pci_address, NULL) : ~0u;
+}
+
+static void fake_out32(u16 port, u32 value)
+{
+    if (port == 0xcf8)
+        fake.pci_address = value;
+    else if (port == 0xcfc && fake.pci)
+        fake.pci(fake.pci_address, &value);
+    else
+        fake.stray = port;
+}
+
+// The port of the register at this address; the access must be one that the UART answers.
+static u16 fake_register(const volatile void *at, unsigned width)
+{
+    size_t offset = (size_t)((const volatile u8 *)at - fake_memory);
+    if (!fake.stride || width != fake.width || offset % fake.stride || offset / fake.stride > 7)
+        abort();
+    return (u16)(FAKE_BASE + offset / fake.stride);
+}
+
+static u32 fake_read(const volatile void *at, unsigned width)
+{
+    u16 port = fake_register(at, width);
+    // The upper bytes of a wide register are anything.
+    return 0xdeadbe00u | fake_in8(port);
+}
+
+static void fake_write(volatile void *at, unsigned width, u32 value)
+{
+    fake_out8(fake_register(at, width), (u8)value);
+}
+
+static inline void *fake_map(u64 base, u64 size)
+{
+    return base == FAKE_MEMORY && size == 8 * fake.stride ? fake_memory : NULL;
+}
+
+static const struct port_io fake_ports = {fake_in8,   fake_out8, fake_in32,
+                                          fake_out32, fake_read, fake_write};

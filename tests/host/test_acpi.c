@@ -475,6 +475,7 @@ static void hpet_and_spcr(void **state)
     put_gas(hpet + 4, 0, 64, 0xfed00000);
     spcr[0] = 1;
     put_gas(spcr + 4, 1, 8, 0x2f8);
+    spcr[7] = 3;
     u8 *hpet_table = table(HPET_AT, "HPET", hpet, 20);
     u8 *spcr_table = table(SPCR_AT, "SPCR", spcr, 44);
     root(XSDT_AT, "XSDT", (u64[]){0, HPET_AT, 0xdead0000, SPCR_AT}, 4);
@@ -485,6 +486,8 @@ static void hpet_and_spcr(void **state)
     assert_int_equal(info.serial.space, ACPI_PORT);
     assert_int_equal(info.serial.address, 0x2f8);
     assert_int_equal(info.serial_type, 1);
+    assert_int_equal(info.serial_bits, 8);
+    assert_int_equal(info.serial_access, 3);
     assert_false(info.has_madt || info.has_fadt);
     hpet_table[40] = 1; // a port: no HPET
     resum(hpet_table);

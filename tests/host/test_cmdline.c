@@ -86,29 +86,48 @@ static void several_words(void **state)
     assert_string_equal(options.test, "a=b");
 }
 
+static bool same_place(const struct uart_place *a, const struct uart_place *b)
+{
+    return uart_same(a, b) && a->stride == b->stride && a->width == b->width &&
+           a->keep_rate == b->keep_rate;
+}
+
 static void consoles(void **state)
 {
     (void)state;
     static const struct {
         const char *line;
-        struct console_choice want;
+        bool automatic, serial, e9, screen;
+        struct uart_place at;
     } rows[] = {
-        {"console=auto",               {true, false, 0, false, false}     },
-        {"console=none",               {false, false, 0, false, false}    },
-        {"console=serial",             {false, true, 0, false, false}     },
-        {"console=serial:0x2f8",       {false, true, 0x2f8, false, false} },
-        {"console=serial:1016",        {false, true, 0x3f8, false, false} },
-        {"console=serial:0xfff8",      {false, true, 0xfff8, false, false}},
-        {"console=e9",                 {false, false, 0, true, false}     },
-        {"console=screen",             {false, false, 0, false, true}     },
-        {"console=screen,e9,serial:1", {false, true, 1, true, true}       },
+        {"console=auto",                          true,  false, false, false, {0}                 },
+        {"console=none",                          false, false, false, false, {0}                 },
+        {"console=serial",                        false, true,  false, false, {0}                 },
+        {"console=serial:0x2f8",                  false, true,  false, false, UART_AT_PORT(0x2f8) },
+        {"console=serial:1016",                   false, true,  false, false, UART_AT_PORT(0x3f8) },
+        {"console=serial:0xfff8",                 false, true,  false, false, UART_AT_PORT(0xfff8)},
+        {"console=serial:mmio:0xfe034001",
+         false,                                          true,
+         false,                                                        false,
+         {UART_MEMORY, 0xfe034001, 1, 1, true}                                                    },
+        {"console=e9,serial:mmio32:0x123456789c",
+         false,                                          true,
+         true,                                                         false,
+         {UART_MEMORY, 0x123456789c, 4, 4, true}                                                  },
+        {"console=serial:mmio32:0xfffffffffffe0",
+         false,                                          true,
+         false,                                                        false,
+         {UART_MEMORY, 0xfffffffffffe0, 4, 4, true}                                               },
+        {"console=e9",                            false, false, true,  false, {0}                 },
+        {"console=screen",                        false, false, false, true,  {0}                 },
+        {"console=screen,e9,serial:1",            false, true,  true,  true,  UART_AT_PORT(1)     },
     };
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
         accepted(rows[i].line);
-        const struct console_choice *got = &options.console, *want = &rows[i].want;
-        if (got->automatic != want->automatic || got->serial != want->serial ||
-            got->serial_port != want->serial_port || got->e9 != want->e9 ||
-            got->screen != want->screen)
+        const struct console_choice *got = &options.console;
+        if (got->automatic != rows[i].automatic || got->serial != rows[i].serial ||
+            !same_place(&got->serial_at, &rows[i].at) || got->e9 != rows[i].e9 ||
+            got->screen != rows[i].screen)
             fail_msg("%s", rows[i].line);
     }
 }
@@ -120,17 +139,18 @@ static void inputs(void **state)
         const char *line;
         struct input_choice want;
     } rows[] = {
-        {"input=auto",           {INPUT_AUTO, 0}       },
-        {"input=none",           {INPUT_NONE, 0}       },
-        {"input=serial",         {INPUT_SERIAL, 0}     },
-        {"input=serial:0x2f8",   {INPUT_SERIAL, 0x2f8} },
-        {"input=serial:65528",   {INPUT_SERIAL, 0xfff8}},
-        {"console=serial:0x3e8", {INPUT_AUTO, 0}       },
+        {"input=auto",             {INPUT_AUTO, {0}}                              },
+        {"input=none",             {INPUT_NONE, {0}}                              },
+        {"input=serial",           {INPUT_SERIAL, {0}}                            },
+        {"input=serial:0x2f8",     {INPUT_SERIAL, UART_AT_PORT(0x2f8)}            },
+        {"input=serial:65528",     {INPUT_SERIAL, UART_AT_PORT(0xfff8)}           },
+        {"input=serial:mmio:4096", {INPUT_SERIAL, {UART_MEMORY, 4096, 1, 1, true}}},
+        {"console=serial:0x3e8",   {INPUT_AUTO, {0}}                              },
     };
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
         accepted(rows[i].line);
         if (options.input.from != rows[i].want.from ||
-            options.input.serial_port != rows[i].want.serial_port)
+            !same_place(&options.input.serial_at, &rows[i].want.serial_at))
             fail_msg("%s", rows[i].line);
     }
 }
@@ -235,12 +255,21 @@ static void wrong_values(void **state)
         "console=serial:70000",
         "console=serial:99999999999999999999",
         "console=e9:1",
+        "console=serial:mmio",
+        "console=serial:mmio:",
+        "console=serial:mmio:0",
+        "console=serial:mmio8:1",
+        "console=serial:mmio:0xffffffffffff9",
+        "console=serial:mmio32:0xfffffffffffe4",
+        "console=serial:mmio32:0xfe034002",
+        "console=serial:mmio:1:2",
+        "console=serial:mmio:0x10000000000000000",
     };
     for (unsigned i = 0; i < ARRAY_SIZE(consoles_bad); i++) {
         char text[200];
         snprintf(text, sizeof(text),
                  "command line: \"%s\": expected console=auto|none|LIST of "
-                 "serial[:PORT],e9,screen",
+                 "serial[:PLACE],e9,screen",
                  consoles_bad[i]);
         refused(consoles_bad[i], text);
     }

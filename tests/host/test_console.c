@@ -15,11 +15,21 @@
 #include "tests/host/fake_uart.h"
 
 static u8 vga[25 * 160];
+static const struct uart_place com1 = UART_AT_PORT(SERIAL_COM1), com2 = UART_AT_PORT(SERIAL_COM2);
 
+// With serial_base 0 nothing is written to a serial port, but COM1 to COM4 may be listened to.
 static struct console_config config_of(u16 serial_base, bool debug_port)
 {
-    return (struct console_config){
-        .io = &fake_ports, .serial_base = serial_base, .debug_port = debug_port};
+    struct console_config config = {.io = &fake_ports,
+                                    .map = fake_map,
+                                    .serial = serial_base != 0,
+                                    .named = serial_base != 0,
+                                    .debug_port = debug_port};
+    struct uart_candidate first = {.place = UART_AT_PORT(serial_base), .from = UART_FROM_COMMAND};
+    if (serial_base)
+        uart_add(&config.uarts, &first);
+    uart_add_pc(&config.uarts);
+    return config;
 }
 
 // The characters of a row of the text screen, without the blanks after them.
@@ -56,8 +66,10 @@ static void what_is_found_is_reported(void **state)
     struct console_config config = config_of(FAKE_BASE, true);
     with_text_screen(&config);
     console_init(&config);
-    assert_non_null(strstr(fake.e9, "\nconsole: serial port 2f8, port e9, text screen 80x25\n"));
-    assert_non_null(strstr(vga_row(24), "console: serial port 2f8, port e9, text screen 80x25"));
+    assert_non_null(
+        strstr(fake.e9, "\nconsole: serial port 2f8 (command line), port e9, text screen 80x25\n"));
+    assert_string_equal(vga_row(24),
+                        "console: serial port 2f8 (command line), port e9, text screen 80x25");
 }
 
 static void nothing_found_is_survived(void **state)
@@ -69,8 +81,8 @@ static void nothing_found_is_survived(void **state)
     log_info("into the void");
     console_flush();
     console_alarm();
-    assert_null(console_listen(0, NULL));
-    assert_null(console_listen(FAKE_BASE, NULL));
+    assert_null(console_listen(NULL, NULL));
+    assert_null(console_listen(&com2, NULL));
     assert_int_equal(console_screen_rows(), 0);
     assert_int_equal(console_screen_columns(), 0);
     char tail[100] = "";
@@ -201,10 +213,10 @@ static void a_screen_it_cannot_show_is_named(void **state)
     assert_int_equal(console_screen_rows(), 0);
 }
 
-static void expect_input_from(struct serial *serial, u16 base)
+static void expect_input_from(struct serial *serial, u64 base)
 {
     assert_non_null(serial);
-    assert_int_equal(serial->base, base);
+    assert_int_equal(serial->place.base, base);
     fake_receive('k');
     serial_receive(serial);
     assert_int_equal(serial_read(serial), 'k');
@@ -219,8 +231,8 @@ static void input_comes_from_the_port_the_log_goes_to(void **state)
     console_write("before", 6);
     fake.mirrored = true;  // COM1 is there too
     fake.divisor = 0x1234; // a second set-up would change it
-    expect_input_from(console_listen(0, NULL), FAKE_BASE);
-    expect_input_from(console_listen(FAKE_BASE, NULL), FAKE_BASE);
+    expect_input_from(console_listen(NULL, NULL), FAKE_BASE);
+    expect_input_from(console_listen(&com2, NULL), FAKE_BASE);
     assert_int_equal(fake.divisor, 0x1234);
 }
 
@@ -230,15 +242,133 @@ static void input_comes_from_a_port_where_nothing_goes(void **state)
     fake.has_e9 = true;
     struct console_config config = config_of(0, true);
     console_init(&config);
-    expect_input_from(console_listen(0, NULL),
-                      SERIAL_COM2); // where the fake is: the second looked at
+    // Where the fake is: the second looked at.
+    expect_input_from(console_listen(NULL, NULL), SERIAL_COM2);
     assert_int_equal(fake.divisor, 1);
     console_write("text", 4);
     assert_int_equal(fake.nsent, 0);
-    expect_input_from(console_listen(FAKE_BASE, NULL), FAKE_BASE);
-    assert_null(console_listen(0x3f8, NULL));
+    expect_input_from(console_listen(&com2, NULL), FAKE_BASE);
+    assert_null(console_listen(&com1, NULL));
     fake.mirrored = true;
-    expect_input_from(console_listen(0, NULL), SERIAL_COM1);
+    expect_input_from(console_listen(NULL, NULL), SERIAL_COM1);
+}
+
+// ---- which serial port ------------------------------------------------------------------------
+
+static void the_first_port_that_works_is_taken(void **state)
+{
+    (void)state;
+    struct console_config config = config_of(0, false);
+    config.serial = true;
+    console_init(&config);
+    assert_non_null(strstr(fake.sent, "\r\nconsole: serial port 2f8 (COM2), no port e9"));
+    fake_reset(FAKE_WORKS);
+    fake.mirrored = true;
+    console_init(&config);
+    assert_non_null(strstr(fake.sent, "\r\nconsole: serial port 3f8 (COM1), no port e9"));
+}
+
+static void a_port_that_was_named_has_no_stand_in(void **state)
+{
+    (void)state;
+    struct console_config config = config_of(0x3e8, false);
+    fake.has_e9 = true;
+    config.debug_port = true;
+    console_init(&config);
+    assert_int_equal(fake.nsent, 0);
+    assert_non_null(strstr(fake.e9, "\nconsole: no serial port, port e9"));
+}
+
+static void a_port_in_memory_is_mapped(void **state)
+{
+    (void)state;
+    struct console_config config = config_of(0, false);
+    const struct uart_candidate spcr = {
+        .place = {UART_MEMORY, FAKE_MEMORY, 4, 4, true},
+          .from = UART_FROM_SPCR
+    };
+    config.serial = true;
+    config.uarts.count = 0;
+    uart_add(&config.uarts, &spcr);
+    fake.stride = fake.width = 4;
+    fake.divisor = 1;
+    console_init(&config);
+    assert_non_null(strstr(fake.sent, "\r\nconsole: serial port mmio32:fe034000 (SPCR), "));
+    config.map = NULL;
+    fake.nsent = 0;
+    console_init(&config);
+    assert_int_equal(fake.nsent, 0);
+}
+
+static unsigned pci_looks;
+
+// A serial controller at 00:03.0, its ports where the fake UART is.
+static u32 pci_with_serial(u32 address, const u32 *write)
+{
+    pci_looks++;
+    if (write || (address & 0xffffff00) != 0x80001800)
+        return ~0u;
+    switch (address & 0xff) {
+    case 0x00:
+        return 0x00021b36;
+    case 0x04:
+        return 1;
+    case 0x08:
+        return 0x07000201;
+    case 0x10:
+        return FAKE_BASE | 1;
+    default:
+        return 0;
+    }
+}
+
+static void pci_is_searched_when_nothing_else_works(void **state)
+{
+    (void)state;
+    struct console_config config = config_of(0, false);
+    config.serial = config.search_pci = true;
+    fake.pci = pci_with_serial;
+    pci_looks = 0;
+    console_init(&config);
+    assert_int_equal(pci_looks, 0);
+    config.uarts.count = 1; // COM1 only, where nothing is
+    fake.nsent = 0;
+    console_init(&config);
+    assert_non_null(strstr(fake.sent, "console: serial port 2f8 (PCI 00:03.0), no port e9"));
+    assert_true(pci_looks > 0);
+}
+
+static void input_may_come_from_pci(void **state)
+{
+    (void)state;
+    struct console_config config = config_of(0, false);
+    config.search_pci = true;
+    config.uarts.count = 1;
+    fake.pci = pci_with_serial;
+    console_init(&config);
+    expect_input_from(console_listen(NULL, NULL), FAKE_BASE);
+}
+
+static void all_ports_that_work_are_listed(void **state)
+{
+    (void)state;
+    char tail[200] = "";
+    struct console_config config = config_of(FAKE_BASE, false);
+    fake.mirrored = true; // COM1 and COM2
+    fake.pci = pci_with_serial;
+    console_init(&config);
+    fake.divisor = 1;
+    console_list_serial();
+    log_ring_tail(tail, 85);
+    assert_string_equal(tail,
+                        "serial port 2f8 (command line): the console's\nserial port 3f8 (COM1)\n");
+    fake_reset(FAKE_NOTHING);
+    config.serial = false;
+    console_init(&config);
+    console_list_serial();
+    memset(tail, 0, sizeof(tail));
+    log_ring_tail(tail, 16);
+    assert_string_equal(tail, "no serial port\n");
 }
 
 int main(void)
@@ -256,6 +386,12 @@ int main(void)
         cmocka_unit_test_setup(a_screen_it_cannot_show_is_named, fresh),
         cmocka_unit_test_setup(input_comes_from_the_port_the_log_goes_to, fresh),
         cmocka_unit_test_setup(input_comes_from_a_port_where_nothing_goes, fresh),
+        cmocka_unit_test_setup(the_first_port_that_works_is_taken, fresh),
+        cmocka_unit_test_setup(a_port_that_was_named_has_no_stand_in, fresh),
+        cmocka_unit_test_setup(a_port_in_memory_is_mapped, fresh),
+        cmocka_unit_test_setup(pci_is_searched_when_nothing_else_works, fresh),
+        cmocka_unit_test_setup(input_may_come_from_pci, fresh),
+        cmocka_unit_test_setup(all_ports_that_work_are_listed, fresh),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

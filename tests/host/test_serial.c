@@ -16,6 +16,7 @@
 
 static struct serial_input input;
 static unsigned arrivals;
+static const struct uart_place at_port = UART_AT_PORT(FAKE_BASE);
 
 static void on_arrival(void)
 {
@@ -28,7 +29,7 @@ static struct serial start_stuck(enum fake_fault fault, u8 stuck, int want)
     struct serial serial;
     fake_reset(fault);
     fake.stuck = stuck;
-    assert_int_equal(serial_init(&serial, &fake_ports, FAKE_BASE), want);
+    assert_int_equal(serial_init(&serial, &fake_ports, &at_port, NULL), want);
     assert_int_equal(fake.stray, 0);
     return serial;
 }
@@ -110,6 +111,75 @@ static void a_missing_uart_is_not_touched_again(void **state)
     }
 }
 
+static void registers_may_lie_apart_in_memory(void **state)
+{
+    (void)state;
+    static const unsigned shapes[][2] = {
+        {1, 1},
+        {2, 1},
+        {2, 2},
+        {4, 1},
+        {4, 2},
+        {4, 4}
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(shapes); i++) {
+        struct uart_place place = {UART_MEMORY, FAKE_MEMORY, (u8)shapes[i][0], (u8)shapes[i][1],
+                                   false};
+        struct serial serial;
+        fake_reset(FAKE_WORKS);
+        fake.stride = shapes[i][0];
+        fake.width = shapes[i][1];
+        assert_int_equal(uart_span(&place), 8 * fake.stride);
+        void *memory = fake_map(place.base, uart_span(&place));
+        assert_int_equal(serial_init(&serial, &fake_ports, &place, memory), OK);
+        assert_int_equal(fake.divisor, 1);
+        serial_write(&serial, "wide", 4);
+        assert_string_equal(fake.sent, "wide");
+        fake_receive('x');
+        serial_listen(&serial, &input, NULL);
+        serial_receive(&serial);
+        assert_int_equal(serial_read(&serial), 'x');
+        fake_reset(FAKE_NOTHING);
+        fake.stride = shapes[i][0];
+        fake.width = shapes[i][1];
+        assert_int_equal(serial_init(&serial, &fake_ports, &place, memory), E_NOENT);
+        assert_int_equal(fake.writes, 0);
+    }
+}
+
+static void a_place_that_is_none_is_not_touched(void **state)
+{
+    (void)state;
+    const struct uart_place places[] = {
+        {UART_NOWHERE, FAKE_BASE,   1, 1, false},
+        {UART_MEMORY,  FAKE_MEMORY, 4, 4, false}, // and not mapped
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(places); i++) {
+        struct serial serial;
+        fake_reset(FAKE_WORKS);
+        assert_int_equal(serial_init(&serial, &fake_ports, &places[i], NULL), E_NOENT);
+        serial_write(&serial, "lost", 4);
+        assert_int_equal(fake.reads + fake.writes, 0);
+    }
+}
+
+static void a_rate_that_firmware_set_is_kept(void **state)
+{
+    (void)state;
+    struct uart_place place = at_port;
+    struct serial serial;
+    place.keep_rate = true;
+    fake_reset(FAKE_WORKS);
+    fake.divisor = 0x1200;
+    assert_int_equal(serial_init(&serial, &fake_ports, &place, NULL), OK);
+    assert_int_equal(fake.divisor, 0x1200);
+    assert_int_equal(fake.lcr, 3);
+    fake_reset(FAKE_WORKS);
+    fake.divisor = 0; // nobody has set it
+    assert_int_equal(serial_init(&serial, &fake_ports, &place, NULL), OK);
+    assert_int_equal(fake.divisor, 1);
+}
+
 // Ports that nothing answers may belong to something else.
 static void nothing_there_is_not_written_to(void **state)
 {
@@ -136,7 +206,7 @@ static void firmware_output_goes_out_before_the_probe(void **state)
     fake.fifo = 16;
     fake.until_sent = fake.pace;
     struct serial serial;
-    assert_int_equal(serial_init(&serial, &fake_ports, FAKE_BASE), OK);
+    assert_int_equal(serial_init(&serial, &fake_ports, &at_port, NULL), OK);
     assert_int_equal(fake.overruns, 0);
 }
 
@@ -147,10 +217,10 @@ static void stale_input_does_not_fail_the_loopback(void **state)
     for (u8 i = 0; i < 20; i++)
         fake_receive(i);
     struct serial serial;
-    assert_int_equal(serial_init(&serial, &fake_ports, FAKE_BASE), OK);
+    assert_int_equal(serial_init(&serial, &fake_ports, &at_port, NULL), OK);
     fake_reset(FAKE_NO_FIFO); // where no reset of the FIFO drops it
     fake_receive('s');
-    assert_int_equal(serial_init(&serial, &fake_ports, FAKE_BASE), OK);
+    assert_int_equal(serial_init(&serial, &fake_ports, &at_port, NULL), OK);
 }
 
 static void endless_input_does_not_hang(void **state)
@@ -158,7 +228,7 @@ static void endless_input_does_not_hang(void **state)
     (void)state;
     struct serial serial;
     fake_reset(FAKE_ALWAYS_DR);
-    serial_init(&serial, &fake_ports, FAKE_BASE);
+    serial_init(&serial, &fake_ports, &at_port, NULL);
     assert_true(fake.reads < BOUNDED);
 }
 
@@ -429,6 +499,9 @@ int main(void)
         cmocka_unit_test(without_a_fifo_bytes_go_one_by_one),
         cmocka_unit_test(the_fifo_saves_polls),
         cmocka_unit_test(a_missing_uart_is_not_touched_again),
+        cmocka_unit_test(registers_may_lie_apart_in_memory),
+        cmocka_unit_test(a_place_that_is_none_is_not_touched),
+        cmocka_unit_test(a_rate_that_firmware_set_is_kept),
         cmocka_unit_test(nothing_there_is_not_written_to),
         cmocka_unit_test(a_register_stuck_at_any_value_is_noticed),
         cmocka_unit_test(firmware_output_goes_out_before_the_probe),

@@ -47,7 +47,7 @@ static void host_out(u16 port, u8 value)
     outb(&host.rig, port, value);
 }
 
-static const struct port_io ports = {host_in, host_out};
+static const struct port_io ports = {.in8 = host_in, .out8 = host_out};
 
 // A chip whose second began `into` microseconds ago.
 static void power_on(u8 format, u64 into)

@@ -113,11 +113,13 @@ RUN := $(PYTHON) tools/run.py --build $O --machine $(MACHINE) --firmware $(FIRMW
        --cpus $(CPUS) --mem $(MEM) $(if $(CPU),--cpu $(CPU)) $(RUN_FLAGS)
 CMDLINE := run=guest
 
-.PHONY: run selftest caps bench
+.PHONY: run selftest caps grade bench
 run: $O/corbel.elf $O/.packages-run ## boot Corbel and its built-in guest
 	@$(RUN) --cmdline "$(CMDLINE)"
 selftest: $O/corbel.elf $O/.packages-run ## boot the self-tests; TEST=glob picks some
 	@$(RUN) --cmdline "run=selftest $(if $(TEST),test=$(TEST))"
+grade: $O/corbel.elf $O/.packages-run ## set the CPU's VM entry beside its rules, into build/grade.tsv
+	@$(PYTHON) tools/grade.py --build $O $(CPU)
 caps: $O/corbel.elf $O/.packages-run ## boot and tell what this machine offers a hypervisor
 	@$(RUN) --cmdline "run=caps"
 bench: $O/corbel.elf $O/.packages-run ## measure VM exits in ticks, into build/bench.tsv

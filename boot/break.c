@@ -118,14 +118,12 @@ static const char *obstacle(struct hypervisor *hv, const struct entry_rule *rule
 {
     enum entry_platform platform = grade_platform(hv);
     const char *why = entry_unbreakable(rule);
-    struct entry_rule_set lax;
 
     if (why)
         return why;
     if (rule->section == SECTION_BASIC)
         return "it is not on the VMCS but on the instruction; run=grade tries it";
-    entry_known_lax(platform, &lax);
-    if (entry_rule_set_has(&lax, (unsigned)(rule - entry_rules)))
+    if (entry_known_unchecked(platform, rule))
         return "this machine does not check it";
     why = entry_known_fatal(platform, rule);
     return why ? why : grade_obstacle(hv, rule, segment_of(rule));

@@ -2,6 +2,7 @@
 """The list of Corbel's tests. A test is a row; adding one is adding a row."""
 import dataclasses
 import pathlib
+import re
 
 
 @dataclasses.dataclass
@@ -58,6 +59,7 @@ class Boot(Step):
     twice: bool = False  # a second run must be the same to the character and to the tick
 
 
+FULL = "corei7_skylake_x"  # what a Boot runs on unless it says otherwise
 MINIMAL = "corei5_lynnfield_750"  # EPT and VPID, no unrestricted guest
 NO_EPT = "core2_penryn_t9600"
 KERNEL = ("kernel-gcc",)
@@ -381,12 +383,65 @@ def loaders():
     ]
 
 
+def entry_rules(top):
+    """The names of all rules of VM entry, in their order."""
+    text = "".join((pathlib.Path(top) / "vmx" / f"entry_{part}.def").read_text()
+                   for part in ("controls", "guest"))
+    return re.findall(r"^(?:SEGMENT_)?RULE\((\w+),", text, re.M)
+
+
+def enforced_rules(top, model):
+    """Those on the VMCS that run=grade found this CPU to enforce."""
+    lines = (pathlib.Path(top) / "tests/grade" / f"{model}.tsv").read_text().splitlines()
+    other = {line.split("\t")[0] for line in lines}
+    return [rule for rule in entry_rules(top) if rule not in other and not rule.startswith("E")]
+
+
+def broken(*rules):
+    """What the console shows of guests that violate one of these rules each."""
+    return tuple(line for rule in rules for line in (
+        rf"^break={rule}: ", r"^  the VMCS violates 1 of the rules", rf"^  {rule}: ",
+        r"^vm tiny: stopped: VM entry failed",
+        rf"^break={rule}: the entry failed; the report names this rule and no other$"))
+
+
+def entries(top):
+    """VM entry: the rules that the checker knows against those of the CPU."""
+    rules = enforced_rules(top, FULL)
+    assert len(rules) >= 60
+    return [
+        *(Command(f"grade/{model}", "each rule of VM entry broken by itself: the CPU does as"
+                  " predicted, or why not is known", needs=KERNEL, about=12,
+                  argv=("python3", "tools/grade.py", "--build", "@BUILD@", "--check", model))
+          for model in (FULL, MINIMAL, "tigerlake")),
+        Boot("boot/break", f"{len(rules)} rules of VM entry: a guest that violates one is reported"
+             " with this rule and no other", cmdline=f"console=e9 break={','.join(rules)}", status=1,
+             about=12, expect=broken(*rules)),
+        Boot("boot/break-minimal", "the same for a few without unrestricted guest", cpu=MINIMAL,
+             cmdline="break=C8,H7,S24,T2", status=1, about=8,
+             expect=broken("C8", "H7", "S24", "T2")),
+        Boot("boot/check-entry", "every VMCS is judged before it is entered, and all are sound",
+             cmdline="console=e9 check=entry", about=8,
+             expect=(r"^vm tiny: stopped: debug-exit \(status 1\)$",
+                     r"^vm tiny32: stopped: debug-exit \(status 1\)$",
+                     r"^vm tiny16: stopped: debug-exit \(status 1\)$")),
+        Boot("boot/bad-rule", "a rule of VM entry that there is not", cmdline="break=C8,C99",
+             status=2, about=5, expect=(r'^error: .*"break=C8,C99": expected break=',)),
+        Boot("boot/bad-break", "rules that cannot be broken here, each with the reason", status=2,
+             cmdline="break=C6,C8,E3,N5,H29,G7", about=5, forbid=(r"^tiny: ", "CHECK failed"),
+             expect=(r"^error: break=E3: .*not on the VMCS", r"^error: break=C6: .*not offer",
+                     r"^error: break=N5: .*Bochs panics", r"^error: break=H29: .*IA-32e mode",
+                     r"^error: break=G7: .*does not check it")),
+    ]
+
+
 def boots():
     return guests() + loaders() + terminals() + selftests() + refusals() + bad_input()
 
 
 def all_steps(top):
-    steps = checks() + host_tests(pathlib.Path(top)) + fuzzers(pathlib.Path(top)) + boots()
+    steps = checks() + host_tests(pathlib.Path(top)) + fuzzers(pathlib.Path(top)) + \
+        entries(top) + boots()
     for step in steps:
         if isinstance(step, Boot) and not step.needs:
             step.needs = KERNEL

@@ -10,6 +10,7 @@
 
 #include "vmx/entry_known.h"
 #include "vmx/entry_outcome.h"
+#include "vmx/vmcs.h"
 
 static const char *said(enum entry_rule_id rule)
 {
@@ -156,9 +157,49 @@ static void what_is_known_of_bochs(void **state)
     assert_true(entry_rule_set_empty(&lax));
     entry_known_lax(PLATFORM_BOCHS, &lax);
     assert_true(entry_rule_set_has(&lax, RULE_E4));
+    assert_true(entry_rule_set_has(&lax, RULE_P1));
+    assert_true(entry_known_unchecked(PLATFORM_BOCHS, &entry_rules[RULE_G7]));
+    assert_false(entry_known_unchecked(PLATFORM_BOCHS, &entry_rules[RULE_P1]));
+    assert_false(entry_known_unchecked(PLATFORM_BOCHS, &entry_rules[RULE_C8]));
+    assert_false(entry_known_unchecked(PLATFORM_ANY, &entry_rules[RULE_G7]));
     assert_false(entry_rule_set_has(&lax, RULE_C8));
     assert_string_equal(entry_platform_name(PLATFORM_BOCHS), "Bochs");
     assert_string_not_equal(entry_platform_name(PLATFORM_ANY), "Bochs");
+}
+
+// What Bochs makes of a null SS in 64-bit mode, and of an RPL in CS.
+static void what_bochs_does_in_a_state(void **state)
+{
+    (void)state;
+    static struct entry_values values;
+    const struct entry_state guest = {.values = &values};
+    struct entry_rule_set violated = {0}, lax = {0};
+    u64 *ctls = &values.value[ENTRY_SLOT(VMCS_ENTRY_CTLS)];
+    u64 *ar = &values.value[ENTRY_SLOT(VMCS_GUEST_CS_AR)];
+    u64 *cs = &values.value[ENTRY_SLOT(VMCS_GUEST_CS_SEL)];
+    u64 *ss = &values.value[ENTRY_SLOT(VMCS_GUEST_SS_SEL)];
+
+    *ctls = ENTRY_IA32E, *ar = 0xa0fb, *cs = 0xb, *ss = 0x13;
+    entry_known_state(PLATFORM_BOCHS, &guest, &violated, &lax);
+    assert_true(entry_rule_set_empty(&lax));
+    *ss = 3;
+    entry_known_state(PLATFORM_ANY, &guest, &violated, &lax);
+    assert_true(entry_rule_set_empty(&lax));
+    entry_known_state(PLATFORM_BOCHS, &guest, &violated, &lax);
+    assert_true(entry_rule_set_has(&lax, RULE_S16) && entry_rule_set_has(&lax, RULE_S12));
+    lax = (struct entry_rule_set){0};
+    *ctls = 0;
+    entry_known_state(PLATFORM_BOCHS, &guest, &violated, &lax);
+    *ctls = ENTRY_IA32E, *ar = 0xc0fb;
+    entry_known_state(PLATFORM_BOCHS, &guest, &violated, &lax);
+    assert_true(entry_rule_set_empty(&lax));
+    // RPL 3 and DPL 3 up to here.
+    assert_true(entry_rule_set_empty(&violated));
+    *cs = 8;
+    entry_known_state(PLATFORM_ANY, &guest, &violated, &lax);
+    assert_true(entry_rule_set_empty(&violated));
+    entry_known_state(PLATFORM_BOCHS, &guest, &violated, &lax);
+    assert_true(entry_rule_set_has(&violated, RULE_S22));
 }
 
 int main(void)
@@ -167,7 +208,7 @@ int main(void)
         cmocka_unit_test(a_rule_says_its_outcome),  cmocka_unit_test(outcomes_in_words),
         cmocka_unit_test(equal_in_all_that_counts), cmocka_unit_test(the_first_stage_speaks),
         cmocka_unit_test(within_a_stage_any_order), cmocka_unit_test(a_lax_rule_may_be_seen_or_not),
-        cmocka_unit_test(what_is_known_of_bochs),
+        cmocka_unit_test(what_is_known_of_bochs),   cmocka_unit_test(what_bochs_does_in_a_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -106,17 +106,17 @@ static bool can_be_tried(const struct fuzz *f, const struct entry_rule_set *viol
 static bool explained(const struct fuzz *f, const struct entry_rule_set *violated,
                       const struct entry_outcome *seen)
 {
-    struct entry_rule_set known = *violated;
+    struct entry_rule_set known = *violated, lax = f->lax;
     struct entry_outcome qualified = *seen;
 
-    entry_known_strict(f->platform, &f->rig->state, &known);
-    if (entry_outcome_fits(seen, &known, &f->lax))
+    entry_known_state(f->platform, &f->rig->state, &known, &lax);
+    if (entry_outcome_fits(seen, &known, &lax))
         return true;
     // Bochs refuses an NMI under blocking by STI without saying so in the qualification.
     if (f->platform != PLATFORM_BOCHS || seen->qualification)
         return false;
     qualified.qualification = 3;
-    return entry_outcome_fits(&qualified, &known, &f->lax);
+    return entry_outcome_fits(&qualified, &known, &lax);
 }
 
 static void attempt(struct fuzz *f)

@@ -182,11 +182,14 @@ $O/fuzz/%: $O/f/tests/fuzz/%.o $O/f/tests/fuzz/support.o $O/libfuzzed.a
 	$(call say,FUZZLD,$@)
 	$Qclang $(SAN) -fsanitize=fuzzer -o $@ $^
 
-.PHONY: host-tests host-bins fuzz fuzz-bins
+.PHONY: host-tests host-bins fuzz fuzz-bins rules
 # One program: make build/host/test_NAME && build/host/test_NAME
 host-bins: $(HOST_BINS)
 host-tests: $(HOST_BINS) ## build and run the tests that need no machine
 	@for t in $^; do echo "== $$t"; $$t || exit 1; done
+
+rules: $O/host/test_entry_doc ## write the list of VM-entry rules into docs/vm-entry.md
+	@$< --write
 
 fuzz-bins: $(FUZZ_BINS)
 fuzz: $(FUZZ_BINS) ## run every fuzzer for FUZZ_SECONDS=60, keeping what it learns in build/corpus

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Tests of the tool that judges the grades, and of the expectations that it judges by."""
 import pathlib
+import re
 import sys
 import unittest
 
@@ -69,6 +70,16 @@ class Expectation(unittest.TestCase):
             counts, listed = grade.expectation(path.read_text())
             self.assertEqual(sum(counts.values()), len(rules), path)
             self.assertLessEqual(set(listed), rules, path)
+
+    def test_document(self):
+        """docs/vm-entry.md has the same counts."""
+        rows = re.findall(r"^\| (\w+)[^|\n]*((?:\| \d+ ){5})\|$",
+                          (TOP / "docs/vm-entry.md").read_text(), re.M)
+        self.assertGreaterEqual(len(rows), 2)
+        for model, numbers in rows:
+            counts, _ = grade.expectation((TOP / "tests/grade" / f"{model}.tsv").read_text())
+            self.assertEqual([int(n) for n in numbers.split("|")[1:]],
+                             [counts[verdict] for verdict in grade.VERDICTS], model)
 
 
 if __name__ == "__main__":

@@ -298,7 +298,7 @@ static void timer(void)
 {
     rt_set_entry(TIMER, on_interrupt);
     x2apic_write(APIC_LVT_TIMER, 2u << 17 | TIMER);
-    u64 far = ticks() + (1ull << 40);
+    u64 far = ticks() + (1u << 30);
     MEASURE("tsc_deadline_write", wrmsr(IA32_TSC_DEADLINE, far));
     wrmsr(IA32_TSC_DEADLINE, 0);
     deadlines("deadline_spin", false);

@@ -58,11 +58,23 @@ static void by_address(const struct bus *bus)
         log_info("stats:   memory (nobody) %llu", (unsigned long long)bus->unclaimed[IO_MEM]);
 }
 
+// The one with the lowest number that is not below from, or NULL.
+static const struct msr_count *next_msr(const struct vcpu *v, u64 from)
+{
+    const struct msr_count *next = NULL;
+    for (unsigned i = 0; i < MSR_COUNTS; i++) {
+        const struct msr_count *c = &v->msr_counts[i];
+        if (c->count && c->msr >= from && (!next || c->msr < next->msr))
+            next = c;
+    }
+    return next;
+}
+
 static void by_msr(const struct vcpu *v)
 {
-    for (unsigned i = 0; i < MSR_COUNTS; i++)
-        if (v->msr_counts[i].count)
-            log_info("stats:   MSR %xH %u", v->msr_counts[i].msr, v->msr_counts[i].count);
+    const struct msr_count *c;
+    for (u64 from = 0; (c = next_msr(v, from)); from = (u64)c->msr + 1)
+        log_info("stats:   MSR %xH %u", c->msr, c->count);
 }
 
 void cell_stats(const struct cell *cell)

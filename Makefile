@@ -47,7 +47,7 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Wstrict-protot
         -Wundef -Wpointer-arith -Werror
 # No vector is ever on the kernel's stack: 8 bytes are aligned enough.
 KSTACK := $(if $(findstring clang,$(CC)),-mstack-alignment=8,-mpreferred-stack-boundary=3)
-KFLAGS := -std=c17 -O2 -g -I. $(WARN) -ffreestanding -fno-pic -fno-pie -mcmodel=kernel \
+KFLAGS := -std=c17 -Os -g -I. $(WARN) -ffreestanding -fno-pic -fno-pie -mcmodel=kernel \
           -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fcf-protection=none \
           -fno-asynchronous-unwind-tables -fno-omit-frame-pointer -fno-strict-aliasing \
           -fno-common -ffunction-sections -fdata-sections $(KSTACK) $(KEXTRA)
@@ -55,6 +55,7 @@ KLDFLAGS := -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=0
             -Wl,-z,noexecstack -Wl,--gc-sections -Wl,--orphan-handling=error -T linker.ld
 
 KOBJ := $(KERNEL_C:%.c=$O/k/%.o) $(KERNEL_ASM:%.asm=$O/k/%.asm.o)
+include tools/image.mk
 include tools/font.mk
 include tools/guest.mk
 include tools/acpi.mk
@@ -64,15 +65,17 @@ include tools/multiboot.mk
 kernel: $O/corbel.elf ## build the kernel, build/corbel.elf
 iso: $O/corbel.iso ## build the image that boots from CD, disk and USB stick (the default)
 
-$O/k/%.o: %.c Makefile tools/hardware-files.mk | $O/.packages-build
+$O/k/%.o: %.c Makefile tools/hardware-files.mk tools/image.mk | $O/.packages-build
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
-	$Q$(CC) $(KFLAGS) -MMD -MP -c $< -o $@
+	$Q$(CC) $(KFLAGS) $(OPTIMIZE) -MMD -MP -c $< -o $@
+	$(into_lab)
 
-$O/k/%.asm.o: %.asm $O/k/asm-offsets.inc | $O/.packages-build
+$O/k/%.asm.o: %.asm $O/k/asm-offsets.inc tools/image.mk | $O/.packages-build
 	@mkdir -p $(@D)
 	$(call say,NASM,$<)
 	$Q$(NASM) -f elf64 -g -F dwarf -w+all -Werror -I$O/k/ -I$O/g/ -I./ -MD $(@:.o=.d) $< -o $@
+	$(into_lab)
 
 # Structure offsets for assembly: compiled, never typed.
 $O/k/asm-offsets.inc: vmx/asm-offsets.c.in Makefile | $O/.packages-build
@@ -80,15 +83,18 @@ $O/k/asm-offsets.inc: vmx/asm-offsets.c.in Makefile | $O/.packages-build
 	$Q$(CC) $(KFLAGS) -MMD -MP -MT $@ -MF $@.d -x c -S $< -o $@.s
 	$Qsed -n 's/^.*->\([A-Za-z0-9_]*\) \$$*\([-0-9]*\).*/%define \1 \2/p' $@.s > $@
 
-# Two links: the first gives the addresses of the functions, the second carries their names. The
-# table comes after all text and read-only data, so it moves neither.
+# Three links: the first tells the functions' names, and so the size of their table; with that the
+# second has everything in its place, and the third carries the table.
 $O/corbel.elf: $(KOBJ) linker.ld tools/symbols.py
 	@mkdir -p $O/k
 	$(call say,LINK,$@)
 	$Q$(PYTHON) tools/symbols.py --empty > $O/k/symbols0.c
 	$Q$(CC) $(KFLAGS) -c $O/k/symbols0.c -o $O/k/symbols0.o
 	$Q$(CC) $(KLDFLAGS) -o $O/corbel.pass1.elf $(KOBJ) $O/k/symbols0.o
-	$Qnm -n $O/corbel.pass1.elf | $(PYTHON) tools/symbols.py > $O/k/symbols.c
+	$Qnm -n $O/corbel.pass1.elf | $(PYTHON) tools/symbols.py > $O/k/symbols1.c
+	$Q$(CC) $(KFLAGS) -c $O/k/symbols1.c -o $O/k/symbols1.o
+	$Q$(CC) $(KLDFLAGS) -o $O/corbel.pass2.elf $(KOBJ) $O/k/symbols1.o
+	$Qnm -n $O/corbel.pass2.elf | $(PYTHON) tools/symbols.py > $O/k/symbols.c
 	$Q$(CC) $(KFLAGS) -c $O/k/symbols.c -o $O/k/symbols.o
 	$Q$(CC) $(KLDFLAGS) -Wl,-Map=$O/corbel.map -o $@ $(KOBJ) $O/k/symbols.o
 	$Qgrub-file --is-x86-multiboot2 $@

@@ -88,11 +88,12 @@ static unsigned mapped_ranges(struct mem_range *out, unsigned max)
     return n;
 }
 
-int machine_memory(const struct boot_info *info, u64 mbi, struct hypervisor *hv)
+int machine_memory(const struct boot_info *info, u64 mbi, bool lab, struct hypervisor *hv)
 {
+    const u8 *end = lab ? image_end : lab_start;
     static struct mem_range reserved[BOOT_RESERVED_MAX];
     static struct mem_range mapped[MEMMAP_MAX];
-    struct mem_range image = {boot_load_base, (u64)(image_end - image_start)};
+    struct mem_range image = {boot_load_base, (u64)(end - image_start)};
     struct mem_range pool;
     u64 lost;
 
@@ -117,7 +118,7 @@ int machine_memory(const struct boot_info *info, u64 mbi, struct hypervisor *hv)
     err = make_pools(hv, pool);
     if (err)
         return err;
-    return paging_init(&hv->host, mapped, mapped_ranges(mapped, ARRAY_SIZE(mapped)));
+    return paging_init(&hv->host, end, mapped, mapped_ranges(mapped, ARRAY_SIZE(mapped)));
 }
 
 // ---- ACPI -------------------------------------------------------------------------------------
@@ -232,10 +233,15 @@ void machine_describe(const struct boot_info *info, const struct hypervisor *hv)
              cpu_features.brand[0] ? cpu_features.brand : cpu_features.vendor, cpu_features.family,
              cpu_features.model, cpu_features.stepping, cpu_features.phys_bits,
              cpu_features.hypervisor[0] ? ", under " : "", cpu_features.hypervisor);
+    u64 code = (u64)(text_end - text_start), constants = (u64)(ksyms_start - rodata_start);
+    u64 given = (u64)(image_end - image_start) - hv->own[0].size;
     log_info("memory: %llu MiB usable, %llu KiB for Corbel, image at %llx",
              (unsigned long long)(memmap_total(&memmap, MEM_USABLE) >> 20),
              (unsigned long long)((hv->own[0].size + hv->own[1].size) >> 10),
              (unsigned long long)hv->own[0].base);
+    log_info("image: %llu KiB of code, %llu KiB of constants, %llu KiB of laboratory %s",
+             (unsigned long long)(code + 1023) >> 10, (unsigned long long)(constants + 1023) >> 10,
+             (unsigned long long)(image_end - lab_start) >> 10, given ? "left to guests" : "kept");
     describe_tables();
 }
 

@@ -13,8 +13,9 @@
 extern struct hypervisor hypervisor;
 
 // Orders the memory map, takes Corbel's own pool out of it, makes both frame pools and switches to
-// the final page tables. mbi is the boot information's host-physical address. Logs what is wrong.
-int machine_memory(const struct boot_info *info, u64 mbi, struct hypervisor *hv);
+// the final page tables. mbi is the boot information's host-physical address. Without lab, guests
+// get the laboratory's memory and nothing in it may be touched any more. Logs what is wrong.
+int machine_memory(const struct boot_info *info, u64 mbi, bool lab, struct hypervisor *hv);
 
 // Reads ACPI's tables, which tell where the machine's parts are. Needs machine_memory.
 void machine_tables(const struct boot_info *info);

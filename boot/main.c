@@ -61,7 +61,7 @@ void kmain(u32 mbi, u64 load_base)
 
     int parsed = read_boot_info(mbi, &why);
     log_set_level(options.log);
-    int err = machine_memory(&info, mbi, &hypervisor);
+    int err = machine_memory(&info, mbi, !parsed && run_needs_lab(&options, &info), &hypervisor);
     if (err == OK)
         machine_tables(&info);
     machine_console(&info, &options, err == OK);

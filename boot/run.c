@@ -86,6 +86,18 @@ static int run_selftests(const struct options *options, struct hypervisor *hv)
 
 // ---- the run ----------------------------------------------------------------------------------
 
+bool run_needs_lab(const struct options *options, const struct boot_info *info)
+{
+    switch (options->run) {
+    case RUN_CRASH:
+        return false;
+    case RUN_GUEST:
+        return info->nmodules == 0 || !entry_rule_set_empty(&options->broken);
+    default:
+        return true;
+    }
+}
+
 int run_mode(const struct options *options, const struct boot_info *info, struct hypervisor *hv)
 {
     if (options->run == RUN_CAPS)

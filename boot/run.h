@@ -15,6 +15,9 @@ enum run_status {
     STATUS_CRASHED = 4,
 };
 
+// Whether the run needs the laboratory: the tests, the measurements or the built-in guests.
+bool run_needs_lab(const struct options *options, const struct boot_info *info);
+
 // Does what run= says and gives the status.
 int run_mode(const struct options *options, const struct boot_info *info, struct hypervisor *hv);
 

@@ -1,10 +1,12 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # usage: tools/check-kernel.sh CORBEL.elf CORBEL.iso
-# What must be true of the kernel and its image whatever is in them. Prints each fault.
+# What must be true of the kernel and its image whatever is in them. Prints each fault, and the
+# image's sizes.
 set -u
 
 elf=$1 iso=$2
+objects=$(dirname "$elf")/k
 faults=0
 
 fault() {
@@ -23,10 +25,39 @@ readelf -lW "$elf" | grep -q ' RWE ' && fault "a segment is both writable and ex
 undefined=$(nm -u "$elf")
 [ -z "$undefined" ] || fault "undefined symbols: $undefined"
 
+# The laboratory's memory may have gone to guests: only these may refer to it, and they know when
+# (LAB in tools/image.mk).
+users='boot/run[.]o|boot/builtin[.]o'
+strangers=$(find "$objects" -name '*.o' ! -name 'symbols*' -exec objdump -ht {} + | awk -v users="/($users)\$" '
+    / file format / { file = $1; sub(/:$/, "", file) }
+    / \.lab\./ { lab[file] = 1 }
+    / g .* \.lab\./ { home[$NF] = file }
+    /\*UND\*/ { wants[file " " $NF] = 1 }
+    END {
+        for (want in wants) {
+            split(want, pair, " ")
+            if ((pair[2] in home) && !(pair[1] in lab) && pair[1] !~ users)
+                print pair[1] ": " pair[2]
+        }
+    }')
+[ -z "$strangers" ] || fault "these refer to the laboratory, which may not be there: $strangers"
+
 size=$(stat -c %s "$elf")
 [ "$size" -lt 4194304 ] || fault "$elf has $size bytes, more than 4 MiB"
 size=$(stat -c %s "$iso")
 [ "$size" -lt 16777216 ] || fault "$iso has $size bytes, more than 16 MiB"
+
+# docs/performance.md says what counts as what; linker.ld asserts the budget.
+address() {
+    echo "0x$(nm "$elf" | awk -v name="$1" '$3 == name { print substr($1, 9) }')"
+}
+between() {
+    echo "$((($(address "$2") - $(address "$1") + 1023) / 1024)) KiB"
+}
+echo "check-kernel: text $(between text_start text_end)," \
+     "read-only data $(between rodata_start ksyms_start)," \
+     "names of functions $(between ksyms_start rodata_end)," \
+     "data $(between data_start data_end), laboratory $(between lab_start image_end)"
 
 # The same inputs give the same image.
 tools/mkiso.sh "$iso.again" "$elf" tools/grub.cfg || fault "the image cannot be made again"

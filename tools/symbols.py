@@ -3,7 +3,8 @@
 """Makes the C file of the symbol table (arch/x86_64/symbols.h) from `nm -n` on standard input.
 
 With --empty it makes the table of no symbols, for the first link. The table holds functions only:
-32-bit offsets from the first one, and their names one after another in the same order.
+32-bit offsets from the first one, and their names one after another in the same order. What lies
+between functions, such as the data before the laboratory's text, has an empty name.
 """
 import sys
 
@@ -20,7 +21,9 @@ def read_nm(lines):
             continue
         address, kind, name = int(fields[0], 16), fields[1], fields[2]
         if kind in "tT":
-            if not symbols or address > symbols[-1][0]:
+            if limit:
+                symbols.append((limit, ""))
+            if not symbols or address > symbols[-1][0] or limit == address:
                 symbols.append((address, name))
             limit = 0
         elif symbols and not limit and address > symbols[-1][0]:
@@ -33,6 +36,8 @@ def read_nm(lines):
 def table(symbols, limit):
     """The C file's text. Symbols out of a 32-bit offset's reach of the last one are left out."""
     symbols = [s for s in symbols if limit - s[0] < REACH]
+    if symbols and not symbols[0][1]:
+        symbols = symbols[1:]
     base = symbols[0][0] if symbols else 0
     lines = [
         "// Made by tools/symbols.py.",

@@ -148,7 +148,8 @@ def guests():
         Boot("boot/module", "a guest image as a module runs in memory of its own", about=8,
              modules=((lambda build: (build / "g/tiny64.bin").read_bytes(),
                        "kernel vm=own mem=8M"),),
-             expect=(*TINY64[:-1], r"^vm own: stopped: debug-exit \(status 1\)$")),
+             expect=(r"^image: .* left to guests$", *TINY64[:-1],
+                     r"^vm own: stopped: debug-exit \(status 1\)$")),
         Boot("boot/bench", "every measurement is made", cmdline="run=bench", about=15,
              expect=tuple(rf"^bench\t{name}(\t\d+){{4}}\t-\t-(\t\d+){{2}}$" for name in (
                  "cpuid", "vmcall", "rdmsr", "wrmsr", "xsetbv", "cr0_write", "cr4_write",

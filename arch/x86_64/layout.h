@@ -15,11 +15,18 @@
 #define MMIO_WINDOW_END 0xffffffff80000000ull
 #define IMAGE_WINDOW    0xffffffff80000000ull
 
-// Page-aligned, in this order; data includes bss.
+// In this order, each from a page boundary; data includes bss.
 extern const u8 image_start[], image_end[];
 extern const u8 text_start[], text_end[];
 extern const u8 rodata_start[], rodata_end[];
 extern const u8 data_start[], data_end[];
+// The laboratory: what only some runs need (Makefile, LAB). In others the image ends at lab_start
+// and nothing from there on is mapped.
+extern const u8 lab_start[], lab_text_end[];
+extern const u8 lab_rodata_start[], lab_rodata_end[];
+extern const u8 lab_data_start[], lab_data_end[];
+// Within the read-only data: the names of functions, up to rodata_end.
+extern const u8 ksyms_start[];
 
 // Where the boot loader put image_start (it may move the image): host-physical.
 extern u64 boot_load_base;

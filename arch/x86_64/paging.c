@@ -11,7 +11,8 @@
 
 static struct {
     struct pagetable table;
-    u64 mmio_next; // linear address from which the device window is free
+    const u8 *image_end; // of what is there of it
+    u64 mmio_next;       // linear address from which the device window is free
 } paging;
 
 struct image_part {
@@ -20,9 +21,12 @@ struct image_part {
 };
 
 static const struct image_part image_parts[] = {
-    {text_start,   text_end,   PAGE_EXEC },
-    {rodata_start, rodata_end, PAGE_READ },
-    {data_start,   data_end,   PAGE_WRITE},
+    {text_start,       text_end,       PAGE_EXEC },
+    {rodata_start,     rodata_end,     PAGE_READ },
+    {data_start,       data_end,       PAGE_WRITE},
+    {lab_start,        lab_text_end,   PAGE_EXEC },
+    {lab_rodata_start, lab_rodata_end, PAGE_READ },
+    {lab_data_start,   lab_data_end,   PAGE_WRITE},
 };
 
 enum alias { AT_IMAGE, AT_WINDOW };
@@ -59,7 +63,8 @@ static int map_image(enum alias alias)
 {
     int rc = OK;
     for (unsigned i = 0; i < ARRAY_SIZE(image_parts) && rc >= 0; i++)
-        rc = map_part(&image_parts[i], alias);
+        if (image_parts[i].first < paging.image_end)
+            rc = map_part(&image_parts[i], alias);
     return rc;
 }
 
@@ -75,7 +80,7 @@ static int map_ram(u64 first, u64 end)
 static int map_ram_around_image(u64 first, u64 end)
 {
     u64 image_first = boot_load_base;
-    u64 image_last = image_phys(image_end).raw;
+    u64 image_last = image_phys(paging.image_end).raw;
     if (end <= image_first || first >= image_last)
         return map_ram(first, end);
     int rc = map_ram(first, image_first);
@@ -108,8 +113,9 @@ static int map_all_ram(const struct mem_range *ranges, unsigned n)
     return OK;
 }
 
-int paging_init(struct frame_pool *pool, const struct mem_range *ranges, unsigned n)
+int paging_init(struct frame_pool *pool, const u8 *end, const struct mem_range *ranges, unsigned n)
 {
+    paging.image_end = end;
     paging.mmio_next = MMIO_WINDOW + PAGE_SIZE;
     paging.table = (struct pagetable){
         .pool = pool,

@@ -6,13 +6,14 @@
 #include "arch/x86_64/lib/frame.h"
 #include "arch/x86_64/pagetable.h"
 
-// Builds the final page tables from pool and switches this CPU to them. ranges is all RAM that will
-// be read or written through phys_ptr (n rows, sorted by base; partial pages are mapped whole).
-// What lies in no range is not mapped afterwards, the boot loader's identity map included: what is
-// still needed there must have been copied or be in a range. Must run on the boot tables, which
-// reach only the low 4 GiB: the new tables are allocated there. Needs cpu_read_features; NX must be
-// on in EFER where it is there. E_NOMEM (logged).
-int paging_init(struct frame_pool *pool, const struct mem_range *ranges, unsigned n);
+// Builds the final page tables from pool and switches this CPU to them. The image is mapped up to
+// end, image_end or lab_start; what comes after it is RAM like any other. ranges is all RAM that
+// will be read or written through phys_ptr (n rows, sorted by base; partial pages are mapped
+// whole). What lies in no range is not mapped afterwards, the boot loader's identity map included:
+// what is still needed there must have been copied or be in a range. Must run on the boot tables,
+// which reach only the low 4 GiB: the new tables are allocated there. Needs cpu_read_features; NX
+// must be on in EFER where it is there. E_NOMEM (logged).
+int paging_init(struct frame_pool *pool, const u8 *end, const struct mem_range *ranges, unsigned n);
 
 // Switches another CPU to the same tables.
 void paging_load(void);

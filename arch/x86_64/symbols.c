@@ -31,7 +31,7 @@ const char *symbol_lookup(const struct symbol_table *table, u64 addr, u64 *offse
     const char *name = table->names;
     for (u32 i = 0; i < index; i++)
         name += strlen(name) + 1;
-    return name;
+    return *name ? name : NULL;
 }
 
 const char *symbol_find(u64 addr, u64 *offset)

@@ -10,7 +10,7 @@ struct symbol_table {
     u32 size; // bytes from base to the end of the last
     u32 count;
     const u32 *offsets; // from base, ascending
-    const char *names;  // count strings one after another, in the same order
+    const char *names;  // count strings one after another, in the same order; "": a gap starts here
 };
 
 // The kernel's own; empty in the first link.

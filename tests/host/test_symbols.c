@@ -14,13 +14,13 @@
 
 #include "arch/x86_64/symbols.h"
 
-static const u32 offsets[] = {0, 0x10, 0x11, 0x4000, 0x80000000};
+static const u32 offsets[] = {0, 0x10, 0x11, 0x3000, 0x4000, 0x80000000};
 static const struct symbol_table table = {
     .base = 0xffffffff00100000,
     .size = 0x80000040,
     .count = ARRAY_SIZE(offsets),
     .offsets = offsets,
-    .names = "start\0one_byte\0next\0far.part.0\0last\0",
+    .names = "start\0one_byte\0next\0\0far.part.0\0last\0",
 };
 // What symbol_find() looks in.
 const struct symbol_table symbol_table = {
@@ -43,7 +43,7 @@ static void addresses_find_their_function(void **state)
     expect(table.base + 0xf, "start", 0xf);
     expect(table.base + 0x10, "one_byte", 0);
     expect(table.base + 0x11, "next", 0);
-    expect(table.base + 0x3fff, "next", 0x3fee);
+    expect(table.base + 0x2fff, "next", 0x2fee);
     expect(table.base + 0x4000, "far.part.0", 0);
     expect(table.base + 0x7fffffff, "far.part.0", 0x7fffbfff);
     expect(table.base + 0x80000000, "last", 0);
@@ -55,6 +55,8 @@ static void addresses_outside_find_nothing(void **state)
     (void)state;
     assert_null(symbol_lookup(&table, 0, NULL));
     assert_null(symbol_lookup(&table, table.base - 1, NULL));
+    assert_null(symbol_lookup(&table, table.base + 0x3000, NULL)); // between two parts of the text
+    assert_null(symbol_lookup(&table, table.base + 0x3fff, NULL));
     assert_null(symbol_lookup(&table, table.base + 0x80000040, NULL));
     assert_null(symbol_lookup(&table, ~0ull, NULL));
 }
@@ -103,10 +105,15 @@ static void the_generator_keeps_functions_in_reach(void **state)
                                 "ffffffff80200020 t second\\n"
                                 "ffffffff80200100 T text_end\\n"
                                 "ffffffff80201000 R constants\\n"
-                                "ffffffff80203000 B data\\n");
-    assert_non_null(strstr(text, "    0x0,\n    0x20,\n    0x100,\n    0,\n};"));
-    assert_non_null(strstr(text, "\"first\\0\"\n    \"second\\0\"\n    \"text_end\\0\"\n"));
-    assert_non_null(strstr(text, "0xffffffff80200000ull, 0x1000, 3, offsets, names,"));
+                                "ffffffff80203000 B data\\n"
+                                "ffffffff80204000 B lab_start\\n"
+                                "ffffffff80204000 t in_lab\\n"
+                                "ffffffff80204800 R constants_too\\n");
+    assert_non_null(strstr(text, "    0x0,\n    0x20,\n    0x100,\n    0x1000,\n    0x4000,\n"
+                                 "    0,\n};"));
+    assert_non_null(strstr(text, "\"first\\0\"\n    \"second\\0\"\n    \"text_end\\0\"\n"
+                                 "    \"\\0\"\n    \"in_lab\\0\"\n"));
+    assert_non_null(strstr(text, "0xffffffff80200000ull, 0x4800, 5, offsets, names,"));
     assert_null(strstr(text, "low_boot"));
     assert_null(strstr(text, "alias"));
     assert_null(strstr(text, "constants"));

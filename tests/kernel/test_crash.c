@@ -24,7 +24,13 @@ SELFTEST(crash, functions_have_their_names, NEEDS_NOTHING)
     EXPECT(symbol_find((uintptr_t)text_start, NULL));
     EXPECT(!symbol_find((uintptr_t)text_start - 1, NULL));
     EXPECT(!symbol_find((uintptr_t)rodata_start, NULL));
+    EXPECT(!symbol_find((uintptr_t)lab_start - 1, NULL));
+    EXPECT(!symbol_find((uintptr_t)lab_rodata_start, NULL));
     EXPECT(!symbol_find(0, NULL));
+    // This function lies behind the table in the image.
+    name = symbol_find((uintptr_t)selftest_crash_functions_have_their_names, &offset);
+    EXPECT(name && strcmp(name, "selftest_crash_functions_have_their_names") == 0);
+    EXPECT_EQ(offset, 0);
 }
 
 SELFTEST(crash, reads_of_nothing_are_survived, NEEDS_NOTHING)

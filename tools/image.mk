@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: MIT
+# How the kernel's files are compiled and where in the image they go. Included by Makefile.
+
+# The way of an exit from the guest and back: compiled for speed, everything else for size. `make
+# bench` shows what a file gains by being here.
+HOT_C := $(wildcard vmx/exit_*.c devices/lapic*.c) \
+	arch/x86_64/lib/deadline.c \
+	devices/bus.c \
+	devices/ioapic.c \
+	devices/pic.c \
+	devices/pit.c \
+	devices/pit_counter.c \
+	devices/uart.c \
+	ept/ept.c \
+	ept/walk.c \
+	guest/vm.c \
+	vmx/alu.c \
+	vmx/cpuid_policy.c \
+	vmx/decode.c \
+	vmx/deliver.c \
+	vmx/dispatch.c \
+	vmx/emulate.c \
+	vmx/guest_access.c \
+	vmx/inject.c \
+	vmx/sched.c \
+	vmx/vcpu.c \
+	vmx/walk.c
+# Room between functions and around loops makes nothing faster by a tick and costs 5 KiB.
+DENSE := $(if $(findstring clang,$(CC)),,-fno-align-functions -fno-align-jumps -fno-align-loops -fno-align-labels)
+OPTIMIZE = $(if $(filter $<,$(HOT_C)),-O2 $(DENSE))
+
+# What the image may take of text and read-only data, in KiB: docs/performance.md says what counts.
+# The budget is that of the kernel as it is shipped; other builds are only kept within reason.
+IMAGE_KIB := $(if $(findstring clang,$(CC))$(KEXTRA),400,260)
+KLDFLAGS += -Wl,--defsym=image_kib=$(IMAGE_KIB)
+
+# The laboratory: what only self-tests, measurements, grading, run=caps and the guests that come with
+# the kernel need. It lies at the image's end, and a run without it gives its memory to the guests
+# (run_needs_lab). Nothing outside it may refer to it but the files that tools/check-kernel.sh names,
+# which do so only in such runs.
+LAB := $(wildcard tests/kernel/*.c tests/kernel/*.asm boot/bench*.c) \
+	arch/x86_64/lib/selftest.c \
+	boot/break.c \
+	boot/grade.c \
+	boot/lab.c \
+	guest/blobs.asm \
+	vmx/caps_report.c \
+	vmx/entry_break.c \
+	vmx/entry_known.c \
+	vmx/entry_outcome.c \
+	vmx/entry_rig.c \
+	vmx/entry_try.asm
+into_lab = $(if $(filter $<,$(LAB)),$Qobjcopy --prefix-alloc-sections=.lab $@)

@@ -4,7 +4,7 @@
 
 usage: tools/debian.py DIR NAME...
 
-NAME is cloud, generic, installer or busybox. DIR/NAME/ is filled with the files of that name, from
+NAME is cloud, generic, installer, kvm or busybox. DIR/NAME/ is filled with the files of that name, from
 a package that apt downloads (no root needed) and that is kept in DIR/packages: nothing is fetched
 twice. Remove DIR to take the newest again.
 """
@@ -27,6 +27,10 @@ WANTED = {
                 {"vmlinuz": "./boot/vmlinuz-*"}),
     "installer": ("debian-installer-12-netboot-amd64", None,
                   {"vmlinuz": f"{INSTALLER}/linux", "initrd.gz": f"{INSTALLER}/initrd.gz"}),
+    # The cloud kernel again: modules load into the very kernel they were built with only.
+    "kvm": ("linux-image-cloud-amd64", r"linux-image-6\.1\.\S+-cloud-amd64",
+            {"vmlinuz": "./boot/vmlinuz-*", "irqbypass.ko": "*/virt/lib/irqbypass.ko",
+             "kvm.ko": "*/arch/x86/kvm/kvm.ko", "kvm-intel.ko": "*/arch/x86/kvm/kvm-intel.ko"}),
     "busybox": ("busybox-static", None, {"busybox": "./bin/busybox"}),
 }
 
@@ -134,7 +138,7 @@ def provide(directory, name, apt):
     kept = [p for p in apt.directory.glob("*.deb")
             if re.fullmatch(real or re.escape(package), p.name.split("_")[0])]
     # A cloud kernel's name is a generic kernel's too.
-    kept = [p for p in kept if ("-cloud-" in p.name) == (name == "cloud")]
+    kept = [p for p in kept if ("-cloud-" in p.name) == ("-cloud-" in (real or ""))]
     file = kept[0] if kept else apt.download(package, real)
     out.mkdir(exist_ok=True)
     unpack(file, files, out)

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Packs the small Linux that `make linux` boots to a shell: busybox and a first process.
+"""Packs a small Linux: the directories that any has, and files.
 
-usage: tools/initramfs.py OUT BUSYBOX INIT SHRC TICKS
+usage: tools/initramfs.py OUT NAME=FILE...
 
-The same inputs give the same file. Linux describes the format in its documentation, "initramfs
+NAME is what it will be called there, such as bin/busybox. Everything may be executed. The same inputs give the same file. Linux describes the format in its documentation, "initramfs
 buffer format"; it is made here because it holds a device node, which takes root to make on a disk.
 """
 import pathlib
@@ -31,20 +31,22 @@ def pack(files):
     return b"".join(parts)
 
 
-def contents(busybox, init, shrc, ticks):
-    directories = ("bin", "dev", "etc", "proc", "root", "sys", "tmp")
-    files = [(name, stat.S_IFDIR | 0o755) for name in directories]
+def contents(named):
+    """named: {name in the archive: contents}."""
+    directories = {"bin", "dev", "etc", "proc", "root", "sys", "tmp"}
+    directories |= {name.rpartition("/")[0] for name in named if "/" in name}
+    files = [(name, stat.S_IFDIR | 0o755) for name in sorted(directories)]
     # The first process's console is opened before it can mount /dev.
     files.append(("dev/console", stat.S_IFCHR | 0o600, b"", (5, 1)))
-    programs = {"init": init, "etc/shrc": shrc, "bin/busybox": busybox, "bin/ticks": ticks}
-    return files + [(name, stat.S_IFREG | 0o755, data) for name, data in programs.items()]
+    return files + [(name, stat.S_IFREG | 0o755, data) for name, data in named.items()]
 
 
 def main():
-    if len(sys.argv) != 6:
+    if len(sys.argv) < 2 or not all("=" in word for word in sys.argv[2:]):
         sys.exit(__doc__)
-    out, *inputs = map(pathlib.Path, sys.argv[1:])
-    out.write_bytes(pack(contents(*(path.read_bytes() for path in inputs))))
+    names = dict(word.split("=", 1) for word in sys.argv[2:])
+    data = pack(contents({name: pathlib.Path(file).read_bytes() for name, file in names.items()}))
+    pathlib.Path(sys.argv[1]).write_bytes(data)
 
 
 if __name__ == "__main__":

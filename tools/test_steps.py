@@ -102,6 +102,17 @@ def fuzzers(top):
             for path in sorted((top / "tests/fuzz").glob("fuzz_*.c"))]
 
 
+def comparisons():
+    """Corbel's exits beside those of Debian's KVM on the same machine."""
+    return [
+        make("kvm-files", "Debian's KVM, and the program that runs the measuring guest in it",
+             "@BUILD@/linux/kvm.cpio", fast=False),
+        Command("bench-kvm", "every measurement is made under KVM too, and takes at least three"
+                " times as long there", needs=(*KERNEL, "kvm-files"), about=90, timeout=900,
+                argv=("python3", "tools/bench_kvm.py", "--build", "@BUILD@", "--least", "3")),
+    ]
+
+
 TINY64 = (
     r"^tiny: hello from 64-bit mode$",
     r"^tiny: CPUID: GenuineIntel under CorbelCorbel, highest leaf [0-9a-f]{2}$",
@@ -442,7 +453,7 @@ def boots():
 
 def all_steps(top):
     steps = checks() + host_tests(pathlib.Path(top)) + fuzzers(pathlib.Path(top)) + \
-        entries(top) + boots()
+        entries(top) + boots() + comparisons()
     for step in steps:
         if isinstance(step, Boot) and not step.needs:
             step.needs = KERNEL

@@ -183,8 +183,9 @@ class Files(unittest.TestCase):
         self.assertIn("\nlinux /boot/0-vmlinuz 'console=ttyS0' 'x'\ninitrd /boot/1-cpio\n", text)
 
     def test_archive(self):
-        data = initramfs.pack(initramfs.contents(b"busybox!", b"#!", b"alias", b"t"))
-        self.assertEqual(data, initramfs.pack(initramfs.contents(b"busybox!", b"#!", b"alias", b"t")))
+        named = {"init": b"#!", "bin/busybox": b"busybox!", "kvm/a.ko": b"ko"}
+        data = initramfs.pack(initramfs.contents(named))
+        self.assertEqual(data, initramfs.pack(initramfs.contents(named)))
         names = {}
         at = 0
         while True:
@@ -201,6 +202,9 @@ class Files(unittest.TestCase):
         self.assertEqual(names["bin/busybox"], (0o100755, b"busybox!", 0, 0))
         self.assertEqual(names["dev/console"], (0o020600, b"", 5, 1))
         self.assertEqual(names["etc"][0], 0o040755)
+        self.assertEqual(names["kvm/a.ko"], (0o100755, b"ko", 0, 0))
+        # A directory comes before what is in it, once.
+        self.assertLess(list(names).index("kvm"), list(names).index("kvm/a.ko"))
 
     def test_ticks(self):
         with tempfile.TemporaryDirectory() as directory:

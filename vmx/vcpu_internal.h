@@ -87,8 +87,8 @@ u64 vmx_cr4_real(const struct vcpu *vcpu, u64 value);
 // IA32_DEBUGCTL: SDM volume 3, "Debug Exceptions" and "Single-Stepping on Branches".
 void vcpu_debug(struct vcpu *vcpu, u64 causes);
 
-// Fills in what entry_check() needs to know of this CPU and has it read the current VMCS; what there
-// is to say of the entry itself is the caller's. The place for the values is one for all.
+// Fills in what entry_check() needs to know of this CPU and has it read the current VMCS; what
+// there is to say of the entry itself is the caller's. The place for the values is one for all.
 void entry_state_init(struct entry_state *state, const struct vmx_caps *caps);
 
 // Judges the current VMCS, which is this vCPU's, by the rules of VM entry, as entry_check().

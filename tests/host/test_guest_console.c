@@ -80,7 +80,8 @@ static void make_vm(unsigned i)
 static void start_with(unsigned n, u64 poll, bool input)
 {
     fake_reset(FAKE_WORKS);
-    assert_int_equal(serial_init(&host, &fake_ports, FAKE_BASE), OK);
+    const struct uart_place place = UART_AT_PORT(FAKE_BASE);
+    assert_int_equal(serial_init(&host, &fake_ports, &place, NULL), OK);
     serial_listen(&host, &host_input, ask);
     log_set_sink(NULL, false);
     log_raw("\n", 1);

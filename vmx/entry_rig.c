@@ -148,7 +148,8 @@ void entry_rig_restart(struct entry_rig *rig)
 static void spent(struct entry_rig *rig)
 {
     for (unsigned i = 0; i < rig->nspent; i++)
-        mark(rig, rig->spent[i]);
+        if (vmread_fast(rig->spent[i]) != rig->now.value[ENTRY_SLOT(rig->spent[i])])
+            mark(rig, rig->spent[i]);
 }
 
 // ---- the rest of what edits reach -------------------------------------------------------------
@@ -220,8 +221,9 @@ static void make_guest(struct entry_rig *rig)
 
 static void make_target(struct entry_rig *rig)
 {
+    vmx_caps_decode(&rig->hv->probe, &rig->caps);
     rig->target = (struct entry_break_target){
-        .caps = &rig->hv->caps,
+        .caps = &rig->caps,
         .scratch = rig->scratch,
         .vmcs = rig->cell->vcpu.vmcs,
         .ctx = rig,
@@ -231,7 +233,7 @@ static void make_target(struct entry_rig *rig)
         .memory_write = memory_write,
         .manner = add_manner,
     };
-    entry_state_init(&rig->state, &rig->hv->caps);
+    entry_state_init(&rig->state, &rig->caps);
     rig->state.read = NULL;
     rig->state.values = &rig->now;
     set_manner(rig);

@@ -11,6 +11,7 @@
 struct entry_rig {
     struct hypervisor *hv;
     struct cell *cell;
+    struct vmx_caps caps; // the CPU's own, whatever without= takes away
     hpa_t scratch;
     struct entry_break_target target; // edits go through this
     struct entry_state state;         // for the checker: this CPU, and what the fields are

@@ -73,15 +73,15 @@ static bool injects_other_event(const struct fuzz *f)
                                                                       << INTR_INFO_TYPE_SHIFT;
 }
 
-// A guest that waits for a SIPI, or is shut down with no timer to end that, never comes back: no
-// rule is trusted to keep it out.
+// A guest that waits for a SIPI never comes back, nor may one that halts or is shut down with no
+// preemption timer to end that: no rule is trusted to keep it out.
 static bool would_hang(const struct fuzz *f)
 {
     u64 activity = value_of(f, VMCS_GUEST_ACTIVITY);
     if (value_of(f, VMCS_ENTRY_INTR_INFO) & INTR_INFO_VALID)
         return false;
     return activity == ACTIVITY_WAIT_FOR_SIPI ||
-           (activity == ACTIVITY_SHUTDOWN && !f->rig->preemption_timer);
+           (activity != ACTIVITY_ACTIVE && !f->rig->preemption_timer);
 }
 
 // Whether this machine can be asked at all.

@@ -19,6 +19,7 @@ static const struct choice run_modes[] = {
     {"caps",     RUN_CAPS    },
     {"grade",    RUN_GRADE   },
     {"crash",    RUN_CRASH   },
+    {"log",      RUN_LOG     },
     {NULL,       0           },
 };
 
@@ -201,23 +202,25 @@ struct option {
 };
 
 static const struct option table[] = {
-    {{"run", "guest|selftest|bench|caps|grade",
-      "run the VMs, the self-tests, the measurements, say what the machine offers, or crash"},
-     parse_run                                                                                                 },
-    {{"test", "GLOB", "run only the self-tests whose names match"},                                 parse_test },
-    {{"log", "error|warn|info|debug", "show lines up to this level"},                               parse_log  },
+    {{"run", "guest|selftest|bench|caps|grade|log",
+      "run the VMs, the self-tests, the measurements, say what the machine offers, grade it, or "
+      "show "
+      "the log of the run before"},
+     parse_run                                                                                   },
+    {{"test", "GLOB", "run only the self-tests whose names match"},                   parse_test },
+    {{"log", "error|warn|info|debug", "show lines up to this level"},                 parse_log  },
     {{"console", "auto|none|LIST of serial[:PLACE],e9,screen", "where the log goes"},
-     parse_console                                                                                             },
-    {{"input", "auto|none|serial[:PLACE]", "what the guests' input comes from"},                    parse_input},
-    {{"end", "auto|halt|reboot|bochs|qemu", "what to do when the run is over"},                     parse_end  },
+     parse_console                                                                               },
+    {{"input", "auto|none|serial[:PLACE]", "what the guests' input comes from"},      parse_input},
+    {{"end", "auto|halt|reboot|bochs|qemu", "what to do when the run is over"},       parse_end  },
     {{"without",
       "LIST of unrestricted-guest,preemption-timer,vpid,ept-1g,ept-2m,ack-on-exit,tpr-shadow,vnmi",
       "treat CPU features as absent"},
-     parse_without                                                                                             },
+     parse_without                                                                               },
     {{"break", "LIST of RULE (C8,S2)",
       "run the tiny guest once for each rule of VM entry, its VMCS broken so"},
-     parse_break                                                                                               },
-    {{"check", "entry", "judge the VMCS by the rules of VM entry before each entry"},               parse_check},
+     parse_break                                                                                 },
+    {{"check", "entry", "judge the VMCS by the rules of VM entry before each entry"}, parse_check},
 };
 
 unsigned cmdline_option_count(void)

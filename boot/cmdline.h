@@ -15,6 +15,7 @@ enum run_mode {
     RUN_CAPS,     // say what the machine offers
     RUN_GRADE,    // set this CPU's VM entry beside the rules
     RUN_CRASH,    // show the crash screen
+    RUN_LOG,      // show the log of the run before
 };
 
 struct console_choice {

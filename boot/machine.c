@@ -5,6 +5,7 @@
 #include "arch/x86_64/console.h"
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/host_lapic.h"
+#include "arch/x86_64/insn.h"
 #include "arch/x86_64/layout.h"
 #include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
@@ -17,6 +18,7 @@
 #include "arch/x86_64/timer.h"
 #include "arch/x86_64/traps.h"
 #include "arch/x86_64/tsc.h"
+#include "boot/lastlog.h"
 #include "boot/memmap.h"
 #include "boot/wallclock.h"
 #include "vmx/vmx_host.h"
@@ -30,6 +32,7 @@ static struct memmap memmap; // large, so not on the stack
 static u64 ebda;             // host-physical, 0 where there is none
 static struct acpi_info acpi;
 static bool has_acpi;
+static struct ramlog *ramlog;
 
 // ---- memory -----------------------------------------------------------------------------------
 
@@ -88,21 +91,45 @@ static unsigned mapped_ranges(struct mem_range *out, unsigned max)
     return n;
 }
 
+#define CACHE_LINE 64u // of every CPU with VT-x
+
+static void write_back(const volatile void *at, size_t size)
+{
+    uintptr_t end = (uintptr_t)at + size;
+    for (uintptr_t line = align_down((uintptr_t)at, CACHE_LINE); line < end; line += CACHE_LINE)
+        clflush((const volatile void *)line);
+}
+
+// The free ranges less the place where the log is kept, which is *area, or empty if there is none.
+// The log of the run before is looked for while nothing has been written to free memory yet.
+static u64 free_ranges(struct hypervisor *hv, struct mem_range *reserved, unsigned nreserved,
+                       struct mem_range *area)
+{
+    u64 lost;
+    hv->nram = memmap_free(&memmap, reserved, nreserved, hv->ram, FRAME_RANGES, &lost);
+    *area = (struct mem_range){0, 0};
+    if (lastlog_place(hv->ram, hv->nram, area)) {
+        ramlog = lastlog_open(hv->ram, hv->nram, *area, write_back);
+        reserved[nreserved++] = *area;
+        hv->nram = memmap_free(&memmap, reserved, nreserved, hv->ram, FRAME_RANGES, &lost);
+    }
+    return lost;
+}
+
 int machine_memory(const struct boot_info *info, u64 mbi, bool lab, struct hypervisor *hv)
 {
     const u8 *end = lab ? image_end : lab_start;
-    static struct mem_range reserved[BOOT_RESERVED_MAX];
+    static struct mem_range reserved[BOOT_RESERVED_MAX + 1];
     static struct mem_range mapped[MEMMAP_MAX];
     struct mem_range image = {boot_load_base, (u64)(end - image_start)};
     struct mem_range pool;
-    u64 lost;
 
     int err = memmap_build(&memmap, info->memory, info->nmemory);
     if (err)
         return err;
     ebda = info->efi_bits ? 0 : read_ebda();
     unsigned nreserved = boot_reserved(info, image, mbi, ebda, reserved);
-    hv->nram = memmap_free(&memmap, reserved, nreserved, hv->ram, FRAME_RANGES, &lost);
+    u64 lost = free_ranges(hv, reserved, nreserved, &hv->own[2]);
     if (lost)
         log_warn("memory: %llu KiB in small pieces are left unused",
                  (unsigned long long)(lost >> 10));
@@ -219,6 +246,7 @@ void machine_console(const struct boot_info *info, const struct options *options
         .serial = c->automatic || c->serial,
         .named = c->serial_at.space != UART_NOWHERE,
         .debug_port = c->automatic || c->e9,
+        .ramlog = memory ? ramlog : NULL,
     };
     list_uarts(&c->serial_at, &config.uarts);
     if (memory && (c->automatic || c->screen))
@@ -237,12 +265,13 @@ void machine_describe(const struct boot_info *info, const struct hypervisor *hv)
     u64 given = (u64)(image_end - image_start) - hv->own[0].size;
     log_info("memory: %llu MiB usable, %llu KiB for Corbel, image at %llx",
              (unsigned long long)(memmap_total(&memmap, MEM_USABLE) >> 20),
-             (unsigned long long)((hv->own[0].size + hv->own[1].size) >> 10),
+             (unsigned long long)((hv->own[0].size + hv->own[1].size + hv->own[2].size) >> 10),
              (unsigned long long)hv->own[0].base);
     log_info("image: %llu KiB of code, %llu KiB of constants, %llu KiB of laboratory %s",
              (unsigned long long)(code + 1023) >> 10, (unsigned long long)(constants + 1023) >> 10,
              (unsigned long long)(image_end - lab_start) >> 10, given ? "left to guests" : "kept");
     describe_tables();
+    lastlog_tell();
 }
 
 // ---- time -------------------------------------------------------------------------------------

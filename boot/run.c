@@ -16,6 +16,7 @@
 #include "boot/grade.h"
 #include "boot/guests.h"
 #include "boot/lab.h"
+#include "boot/lastlog.h"
 #include "vmx/vmx_cpus.h"
 #include "vmx/vmx_host.h"
 
@@ -104,6 +105,8 @@ int run_mode(const struct options *options, const struct boot_info *info, struct
         return run_caps(hv);
     if (options->run == RUN_CRASH)
         return run_crash();
+    if (options->run == RUN_LOG)
+        return lastlog_show() ? STATUS_OK : STATUS_FAILED;
     bool ready = vmx_verdict_ok(&hv->verdict);
     if (!ready && options->run != RUN_SELFTEST)
         return refuse(hv);

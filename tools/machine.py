@@ -30,6 +30,7 @@ class Spec:
     media: str = "cd"
     ticks: int = 0  # 0: no limit
     screen: bool = False  # a screenshot will be asked for
+    restarts: bool = False  # it is to go on after a reset
     halts: bool = False  # Corbel was told to halt at the end, not to end the machine
     bare: bool = False  # Linux itself is booted, not Corbel
     line: int = 0  # the TCP port where COM1's other end listens; 0: COM1 is only written to a file
@@ -183,9 +184,9 @@ vga: extension=vbe"""
         tail = "\n".join(stderr.splitlines()[-5:])
         return Ending(f"Bochs failed (exit {returncode}): {tail}")
 
-    def rebooted(self):
+    def resets(self):
         log = (self.spec.work / "bochs.log").read_text(errors="replace")
-        return log.count("bx_pc_system_c::Reset(HARDWARE) called") > 1
+        return log.count("bx_pc_system_c::Reset(HARDWARE) called") - 1  # it begins with one
 
 
 class Stopwatch(Bochs):
@@ -241,7 +242,8 @@ class Qemu:
     def command(self):
         spec = self.spec
         line = ["qemu-system-x86_64", "-nodefaults", "-display", "none", "-vga", "std",
-                "-no-reboot", "-m", str(spec.memory), "-smp", str(spec.cpus),
+                *([] if spec.restarts else ["-no-reboot"]),
+                "-m", str(spec.memory), "-smp", str(spec.cpus),
                 "-rtc", "base=2023-11-14T22:13:20",
                 "-chardev", "stdio,id=e9,signal=off", "-device", "isa-debugcon,iobase=0xe9,chardev=e9",
                 "-chardev", (f"socket,id=serial,host=127.0.0.1,port={spec.line}" if spec.line else
@@ -267,6 +269,10 @@ class Qemu:
     @staticmethod
     def withheld(_):
         return 0
+
+    def resets(self):
+        """Without -no-reboot nothing tells, and the last word has to do; with it QEMU ends."""
+        return NO_LIMIT if self.spec.restarts else 0
 
     @staticmethod
     def default_video(firmware):

@@ -30,7 +30,7 @@ import scripts
 import talk
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
-DONE = re.compile(rb"corbel: done: status (\d+)\s*$")
+DONE = re.compile(rb"^corbel: done: status (\d+)\s*$")
 MEANING = ("success", "a VM or a self-test failed", "bad command line or module",
            "this machine cannot run guests", "Corbel crashed",
            "Corbel did not end, or not as it said", "the machine could not be started")
@@ -48,6 +48,7 @@ class Console:
         self.show = show
         self.line = b""
         self.status = None
+        self.ends = 0  # last words
 
     def write(self, data):
         if not data:
@@ -63,6 +64,7 @@ class Console:
             match = DONE.search(line)
             if match:
                 self.status = int(match.group(1))
+                self.ends += 1
 
 
 class Run:
@@ -193,11 +195,13 @@ class Run:
         if self.options.bare and since_done > BARE_GRACE:
             self.stopped = "all is said"
             return True
+        if self.console.ends < self.options.boots:
+            return False
         if self.spec.halts:
             self._take_screenshot()
             self.stopped = "halted, as it was told to"
             return True
-        if "end=reboot" in self.options.cmdline.split() and getattr(self.box, "rebooted", bool)():
+        if "end=reboot" in self.options.cmdline.split() and self.box.resets() >= self.options.boots:
             self.stopped = "rebooted, as it was told to"
             return True
         if since_done > GRACE:
@@ -299,6 +303,8 @@ def parse_arguments(argv):
     add("--firmware", choices=("bios", "uefi"), default="bios")
     add("--media", choices=("cd", "disk", "usb"), default="cd")
     add("--mem", type=int, default=512, metavar="MiB")
+    add("--boots", type=int, default=1, metavar="N",
+        help="with end=reboot: let the machine start N times (%(default)s)")
     add("--uart", choices=("pc", "pci", "spcr"), default="pc",
         help="the serial port: COM1, on PCI, or where ACPI's SPCR says (QEMU)")
     add("--video", default=None,
@@ -354,6 +360,7 @@ def prepare(options, work, line):
                         screen=options.screenshot is not None, halts=halts,
                         bare=options.bare, stopwatch=options.stopwatch,
                         line=line.port if line else 0, uart=options.uart,
+                        restarts=options.boots > 1,
                         real_time=options.terminal and sys.stdin.isatty(),
                         extra=tuple(options.extra))
     if spec.screen:

@@ -44,6 +44,7 @@ class Boot(Step):
     media: str = "cd"
     mem: int = 512
     uart: str = "pc"
+    boots: int = 1  # with end=reboot: how often the machine is to start
     video: str = ""
     image: str = ""  # a file in the build directory, booted as it is
     modules: tuple = ()  # (bytes, or function of the build directory that gives bytes; line)
@@ -263,6 +264,29 @@ def refusals():
     return rows
 
 
+KEPT = (r"^error: no log of a run before this one was found in memory$",
+        r"^corbel: done: status 1$", r"^Corbel \d",
+        r"^log: \d+ lines of the run before are kept .* the last is: corbel: done: status 1$",
+        r"^\| Corbel \d", r"^\| error: no log of a run before", r"^\| corbel: done: status 1$",
+        r"^corbel: done: status 0$")
+
+
+def restarts():
+    """What a warm restart leaves in memory."""
+    def kept(name, says, **more):
+        more = {"cmdline": "run=log end=reboot", "expect": KEPT, **more}
+        return Boot(f"boot/log-{name}", says, boots=2, **more)
+
+    return [
+        kept("kept", "the log of the run before is found after a restart", about=12),
+        kept("kept-uefi", "so under UEFI", machine="qemu", firmware="uefi", about=10),
+        kept("crash", "and it holds a crash", machine="qemu", cmdline="run=crash end=reboot",
+             status=4, forbid=(), about=6,
+             expect=(r"Corbel has crashed", r"^corbel: done: status 4$",
+                     r"^log: \d+ lines .* the last is: corbel: done: status 4$")),
+    ]
+
+
 def bad_input():
     def refused(name, says, line, cmdline="", **more):
         return Boot(f"boot/bad-{name}", says, cmdline=cmdline, status=2, about=5,
@@ -453,7 +477,7 @@ def boots():
 
 def all_steps(top):
     steps = checks() + host_tests(pathlib.Path(top)) + fuzzers(pathlib.Path(top)) + \
-        entries(top) + boots() + comparisons()
+        entries(top) + boots() + restarts() + comparisons()
     for step in steps:
         if isinstance(step, Boot) and not step.needs:
             step.needs = KERNEL

@@ -11,7 +11,7 @@ struct hypervisor {
     struct vmx_verdict verdict;
     struct frame_pool host;             // Corbel's own memory
     struct frame_pool guest;            // all that guests may have
-    struct mem_range own[2];            // the image and the host pool: no guest ever reaches them
+    struct mem_range own[3];            // image, host pool, log: no guest ever reaches them
     struct mem_range ram[FRAME_RANGES]; // the guest pool's ranges
     unsigned nram;
     struct mtrr_state mtrr;

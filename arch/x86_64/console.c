@@ -18,6 +18,7 @@ static struct {
     struct uart_list uarts;
     bool search_pci;
     bool has_serial, has_debug_port;
+    struct ramlog *ramlog;
     struct uart_candidate serial_at; // what the console writes to
     struct serial serial;
     struct serial input; // where that is another port
@@ -77,6 +78,7 @@ static void init_ports(const struct console_config *config)
     console.map = config->map;
     console.uarts = config->uarts;
     console.search_pci = config->search_pci;
+    console.ramlog = config->ramlog;
     console.has_serial = config->serial && open_ours(config);
     console.has_debug_port = config->debug_port && config->io->in8(DEBUG_PORT) == DEBUG_PORT;
 }
@@ -156,6 +158,8 @@ static void write_serial(const char *text, size_t length)
 
 void console_write_streams(const char *text, size_t length)
 {
+    if (console.ramlog)
+        ramlog_write(console.ramlog, text, length);
     if (console.has_debug_port)
         for (size_t i = 0; i < length; i++)
             console.io->out8(DEBUG_PORT, (u8)text[i]);

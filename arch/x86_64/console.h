@@ -4,6 +4,7 @@
 #pragma once
 
 #include "arch/x86_64/port_io.h"
+#include "arch/x86_64/ramlog.h"
 #include "arch/x86_64/screen.h"
 #include "arch/x86_64/uart_find.h"
 
@@ -16,6 +17,7 @@ struct console_config {
     bool named;                       // or to the list's first and no other: the user chose it
     bool debug_port;                  // write to port E9H if it is there
     struct screen screen;             // kind SCREEN_NONE: none
+    struct ramlog *ramlog;            // gets all that the streams get; NULL: none
 };
 
 // Looks for what config allows, becomes the log's sink (what the log holds already is replayed) and
@@ -29,8 +31,8 @@ bool console_is_open(void);
 // covers its lines, and the crash screen must not wait for one.
 void console_write(const char *text, size_t length);
 
-// The parts of that: the serial and debug ports, which keep all they were given, and the screen,
-// which shows the last of it.
+// The parts of that: the serial and debug ports and the log in memory, which keep what they were
+// given, and the screen, which shows the last of it.
 void console_write_streams(const char *text, size_t length);
 void console_write_screen(const char *text, size_t length);
 

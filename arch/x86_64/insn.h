@@ -145,6 +145,12 @@ static inline void wbinvd(void)
     __asm__ volatile("wbinvd" : : : "memory");
 }
 
+// Writes the cache line back to memory, if it was changed, and drops it.
+static inline void clflush(const volatile void *linear)
+{
+    __asm__ volatile("clflush (%0)" : : "r"(linear) : "memory");
+}
+
 static inline u64 xgetbv(u32 index)
 {
     u32 lo, hi;

@@ -229,12 +229,14 @@ static void unknown_words(void **state)
 static void wrong_values(void **state)
 {
     (void)state;
-    refused("run=foo", "command line: \"run=foo\": expected run=guest|selftest|bench|caps|grade");
-    refused("run=", "command line: \"run=\": expected run=guest|selftest|bench|caps|grade");
-    refused("run", "command line: \"run\": expected run=guest|selftest|bench|caps|grade");
+    refused("run=foo",
+            "command line: \"run=foo\": expected run=guest|selftest|bench|caps|grade|log");
+    refused("run=", "command line: \"run=\": expected run=guest|selftest|bench|caps|grade|log");
+    refused("run", "command line: \"run\": expected run=guest|selftest|bench|caps|grade|log");
     refused("run=guestx",
-            "command line: \"run=guestx\": expected run=guest|selftest|bench|caps|grade");
-    refused("run=gues", "command line: \"run=gues\": expected run=guest|selftest|bench|caps|grade");
+            "command line: \"run=guestx\": expected run=guest|selftest|bench|caps|grade|log");
+    refused("run=gues",
+            "command line: \"run=gues\": expected run=guest|selftest|bench|caps|grade|log");
     refused("log=loud", "command line: \"log=loud\": expected log=error|warn|info|debug");
     refused("end=never", "command line: \"end=never\": expected end=auto|halt|reboot|bochs|qemu");
     refused("test=", "command line: \"test=\": expected test=GLOB");

@@ -39,8 +39,8 @@ SELFTEST(memory, pools_do_not_share_a_frame, NEEDS_NOTHING)
     for (unsigned i = 0; i < hv->guest.nranges; i++) {
         struct mem_range range = {hv->guest.ranges[i].first << PAGE_SHIFT,
                                   hv->guest.ranges[i].count << PAGE_SHIFT};
-        EXPECT(!overlap(range, hv->own[0]));
-        EXPECT(!overlap(range, hv->own[1]));
+        for (unsigned k = 0; k < ARRAY_SIZE(hv->own); k++)
+            EXPECT(!overlap(range, hv->own[k]));
         EXPECT(range.base >= 0x1000); // page 0 is nobody's
     }
 }

@@ -4,6 +4,7 @@
 #include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/log.h"
+#include "boot/bench_scale.h"
 #include "boot/run.h"
 #include "vmx/sched.h"
 
@@ -56,5 +57,6 @@ int bench_run(struct hypervisor *hv)
         return STATUS_FAILED;
     bool good = run(cell);
     cell_destroy(cell);
+    good = bench_scale(hv) && good;
     return good ? STATUS_OK : STATUS_FAILED;
 }

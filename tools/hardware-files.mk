@@ -16,6 +16,7 @@ HW_C := \
 	arch/x86_64/traps.c \
 	arch/x86_64/tsc.c \
 	boot/bench.c \
+	boot/bench_scale.c \
 	boot/break.c \
 	boot/builtin.c \
 	boot/grade.c \

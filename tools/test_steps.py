@@ -168,7 +168,14 @@ def guests():
                  "cr3_write", "wbinvd", "pit_read", "pic_read", "pic_write", "uart_write",
                  "uart_lsr", "rep_outsb_64", "ioapic_read", "xapic_timer_read", "xapic_eoi",
                  "xapic_tpr", "ept_fill", "x2apic_timer_read", "x2apic_timer_write", "x2apic_eoi",
-                 "self_ipi", "tsc_deadline_write", "deadline_spin", "deadline_hlt"))),
+                 "self_ipi", "tsc_deadline_write", "deadline_spin", "deadline_hlt"))
+             # Run with status 0: none grew faster than a logarithm, nothing is larger than allowed.
+             + tuple(rf"^figure\t{name}\t\d+$" for name in (
+                 "vms_exit_8", "vms_switch_8", "deadline_arm_1000", "ept_map_16g", "ept_walk_16g",
+                 "image_text_bytes", "image_rodata_bytes", "memory_kept_kib"))),
+        Command("boot/ticks", "from GRUB to the guest's first instruction in 8 million ticks with"
+                " 1 GiB, 9 million with 2", argv=("python3", "tools/bench_boot.py", "@BUILD@"),
+                needs=KERNEL, about=15),
         Boot("boot/caps", "the capability report and a good verdict", cmdline="run=caps", about=6,
              expect=(r"^IA32_VMX_BASIC \(480H\)", r"offered +enable EPT \(required\)$",
                      r"^verdict: Corbel can run guests")),

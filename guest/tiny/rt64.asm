@@ -8,6 +8,7 @@ global guest_entry, rt_stubs, rt_try, rt_caught_return, rt_load_tables
 section .text
 ; RDI = struct guest_info, RSP set by the loader.
 guest_entry:
+        xchg    bx, bx                  ; does nothing; an emulator can take the time there
         xor     ebp, ebp
         call    guest_main
         ud2

@@ -201,6 +201,20 @@ static void no_1g_pages_where_there_are_none(void **state)
     assert_int_equal(pt.tables, 3);
 }
 
+// What mapping all RAM writes at boot, where no machine to try it on has so much.
+static void tables_grow_with_memory_and_no_faster(void **state)
+{
+    (void)state;
+    assert_int_equal(pagetable_map(&pt, WINDOW, 0, 16 * SIZE_1G, PAGE_WRITE, MEM_WB), OK);
+    assert_int_equal(pt.tables, 2); // 16 entries
+    start(ARENA_SIZE / PAGE_SIZE, true, true, 40);
+    assert_int_equal(pagetable_map(&pt, WINDOW, 0, 1ull << 40, PAGE_WRITE, MEM_WB), OK);
+    assert_int_equal(pt.tables, 3); // 1024 entries
+    start(ARENA_SIZE / PAGE_SIZE, false, true, 40);
+    assert_int_equal(pagetable_map(&pt, WINDOW, 0, 16 * SIZE_1G, PAGE_WRITE, MEM_WB), OK);
+    assert_int_equal(pt.tables, 18); // 16 * 512 entries
+}
+
 static void no_large_page_over_uneven_addresses(void **state)
 {
     (void)state;
@@ -304,6 +318,7 @@ int main(void)
         T(a_right_needs_every_level),
         T(the_largest_page_that_fits),
         T(no_1g_pages_where_there_are_none),
+        T(tables_grow_with_memory_and_no_faster),
         T(no_large_page_over_uneven_addresses),
         T(what_is_mapped_is_not_mapped_again),
         T(bad_arguments_are_refused),

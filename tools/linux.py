@@ -20,8 +20,7 @@ LINUX_CPU = "broadwell_ult"  # Bochs' model with the least for Linux to complain
 KINDS = {
     "cloud": ("initramfs.cpio", 256, "console=ttyS0"),
     "generic": ("initramfs.cpio", 512, "console=ttyS0"),
-    # TERM: else the installer starts screen, whose bar the language screen has to share.
-    "installer": ("installer/initrd.gz", 1024, "console=ttyS0 TERM=linux"),
+    "installer": ("installer/initrd.gz", 1024, "console=ttyS0"),
 }
 
 

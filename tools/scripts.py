@@ -5,9 +5,24 @@ import pathlib
 import re
 
 import echo_scripts
+import vt
+from echo_scripts import NEXT
 from talk import LEAVE, TalkError
 
 READY = r"^linux# "
+# What the installer's first screen shows, from the top down.
+INSTALLER_SCREEN = (
+    "┌───────────────────────┤ [!!] Select a language ├────────────────────────┐",
+    "│ Choose the language to be used for the installation process. The        │",
+    "│ selected language will also be the default language for the installed   │",
+    "│ system.                                                                 │",
+    "│ Language:                                                               │",
+    "│                               C                                         │",
+    "│                               English                                   │",
+    "│     <Go Back>                                                           │",
+    "└─────────────────────────────────────────────────────────────────────────┘",
+    "<Tab> moves; <Space> selects; <Enter> activates buttons",
+)
 ALLOWED = pathlib.Path(__file__).resolve().parent / "linux" / "dmesg-allowed.txt"
 # What a kernel says when the machine is not as it should be.
 COMPLAINT = re.compile(r"WARNING|BUG|Call Trace|unstable|[Uu]nhandled|unchecked MSR"
@@ -52,9 +67,9 @@ def interrupts(talk, more=()):
         wants(rows.get(row, (0,))[0] == 0, f"/proc/interrupts, row {row}: {rows.get(row)}")
 
 
-def time_sources(talk):
+def time_sources(talk, timer="lapic-deadline"):
     output = yield from talk.command("cat /sys/devices/system/clock*/clock*0/current*")
-    wants(output.split() == ["lapic-deadline", "tsc"], f"time is taken from {output.split()}")
+    wants(output.split() == [timer, "tsc"], f"time is taken from {output.split()}")
 
 
 def copy(talk):
@@ -143,6 +158,44 @@ def boot(talk):
     yield from poweroff(talk)
 
 
+def clocks(talk):
+    """A boot to the shell and all about time."""
+    yield READY
+    yield from interrupts(talk)
+    yield from time_sources(talk)
+    yield from sleep(talk, 1)
+    yield from clock_chip(talk)
+    yield from poweroff(talk)
+
+
+def one_shot(talk):
+    """The same where Linux was told not to use the TSC-deadline timer."""
+    yield READY
+    yield from interrupts(talk, [PIT])
+    yield from time_sources(talk, "lapic")
+    yield from sleep(talk, 1)
+    yield from poweroff(talk)
+
+
+def two(talk):
+    """Two VMs, a and b. One has the keyboard, then the other, and both say who they are."""
+    yield r"^\[(a|b)\] linux# "
+    yield r"^\[(a|b)\] linux# "
+    talk.send("echo $((6 * 7)) for a; reboot\n")
+    yield r"^\[a\] 42 for a\r?$"
+    talk.send(NEXT)
+    yield r"^vm b: has the keyboard\r?$"
+    talk.send("echo $((6 * 7)) for b; sleep 1; ticks\n")
+    yield r"^\[b\] 42 for b\r?$"
+    yield r"^\[b\] \d+\r?$"
+    talk.send(NEXT)
+    yield r"^\[a\] linux# "
+    talk.send("poweroff\n")
+    yield r"^vm b: has the keyboard\r?$"
+    talk.send("poweroff\n")
+    yield r"^vm b: stopped: powered off"
+
+
 def again(talk):
     """A boot to the shell, a reboot to it and a power-off."""
     yield READY
@@ -152,10 +205,15 @@ def again(talk):
 
 
 def installer(talk):
-    """The Debian installer to its first screen, on a serial line."""
+    """The Debian installer to its first screen, which must look as it should."""
     yield r"Select a language"
-    yield r"English"
-    yield r"<Go Back>"
+    match = yield r"<Enter> activates buttons"
+    lines = vt.Screen().feed(talk.text[:match.end()]).lines()
+    at = -1
+    for wanted in INSTALLER_SCREEN:
+        found = [y for y in range(at + 1, len(lines)) if wanted in lines[y]]
+        wants(found, f"the installer's screen has no {wanted!r}, or not in its place")
+        at = found[0]
     talk.send(LEAVE.decode())
 
 
@@ -176,5 +234,5 @@ def look(talk):
 
 
 SCRIPTS = {script.__name__: script
-           for script in (shell, boot, again, installer, stopwatch, look,
+           for script in (shell, boot, clocks, one_shot, two, again, installer, stopwatch, look,
                           *echo_scripts.SCRIPTS)}

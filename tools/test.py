@@ -189,7 +189,10 @@ class Tester:
             argv += ["--screenshot", str(directory / "screen.png")]
         for number, (contents, line) in enumerate(step.modules):
             file = directory / f"module{number}"
-            file.write_bytes(contents(self.build) if callable(contents) else contents)
+            if isinstance(contents, str):
+                file = self.build / contents
+            else:
+                file.write_bytes(contents(self.build) if callable(contents) else contents)
             argv += ["--module", str(file), line]
         return argv
 
@@ -259,6 +262,11 @@ class Tester:
 def selected(options):
     """The steps to run, and the names of those this machine cannot run."""
     steps = test_steps.all_steps(TOP)
+    if options.matrix:
+        needed = {name for step in steps if step.matrix for name in step.needs}
+        steps = [step for step in steps if step.matrix or step.name in needed]
+    elif not options.only:
+        steps = [step for step in steps if not step.matrix]
     if options.fast:
         steps = [step for step in steps if step.fast]
     if options.only:
@@ -277,6 +285,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fast", action="store_true", help="only what takes seconds")
+    parser.add_argument("--matrix", action="store_true",
+                        help="the self-tests on every machine: over an hour")
     parser.add_argument("--only", metavar="GLOB", help="only the steps of such names")
     parser.add_argument("--list", action="store_true", help="name the steps and stop")
     parser.add_argument("--build", type=pathlib.Path, default=TOP / "build")

@@ -14,6 +14,7 @@ class Step:
     alone: bool = False  # runs before the others, in order, with both cores to itself
     timeout: int = 300  # seconds
     about: int = 0  # roughly how long it takes, in seconds: the longest are started first
+    matrix: bool = False  # of `make matrix` alone: each machine with each CPU count and model
 
 
 @dataclasses.dataclass
@@ -47,7 +48,8 @@ class Boot(Step):
     boots: int = 1  # with end=reboot: how often the machine is to start
     video: str = ""
     image: str = ""  # a file in the build directory, booted as it is
-    modules: tuple = ()  # (bytes, or function of the build directory that gives bytes; line)
+    # (bytes, or a function of the build directory that gives bytes, or a file's name there; line)
+    modules: tuple = ()
     script: str = ""  # what is said to the guest (tools/scripts.py), and what it is to answer
     ticks: int = 5_000_000_000
     status: int = 0  # what Corbel must end with
@@ -136,7 +138,7 @@ HIDDEN = (r"^error: cannot run guests here: no VT-x: the outer hypervisor \(TCGT
           r"^corbel: done: status 3$")
 FAULTLESS = ("CHECK failed", "^panic:", "^FAIL ")
 NO_GUEST_TESTS = 25  # self-tests that need no VT-x
-SELFTESTS = 120
+SELFTESTS = 420
 
 
 def guests():
@@ -185,7 +187,7 @@ def guests():
 def selftests():
     return [
         Boot("boot/selftest", "the self-tests on a full CPU, twice the same", fast=True, twice=True,
-             cmdline="run=selftest", selftests=SELFTESTS, forbid=FAULTLESS, about=30),
+             cmdline="run=selftest", selftests=SELFTESTS, skips=10, forbid=FAULTLESS, about=30),
         Boot("boot/selftest-minimal", "the self-tests without unrestricted guest", cpu=MINIMAL,
              cmdline="run=selftest", selftests=SELFTESTS - 10, skips=20, forbid=FAULTLESS,
              about=15),
@@ -259,11 +261,14 @@ def refusals():
                          serial=(r"^verdict: no guests here", r"^corbel: done: status 3")))
     for firmware in ("bios", "uefi"):
         for media in ("cd", "usb", "disk"):
-            rows.append(Boot(f"boot/refuse-qemu-{firmware}-{media}",
-                             f"no VT-x, QEMU, {firmware.upper()}, {media}", machine="qemu",
-                             firmware=firmware, media=media, status=3, expect=HIDDEN,
-                             serial=HIDDEN, screen=(r"cannot run guests here: no VT-x",
-                                                    r"corbel: done: status 3"), about=8))
+            for cpus in (1, 4):
+                up = (r"^cpus: 4 of 4 are up$",) if cpus == 4 else ()
+                rows.append(Boot(f"boot/refuse-qemu-{firmware}-{media}-{cpus}",
+                                 f"no VT-x, QEMU, {firmware.upper()}, {media}, {cpus} CPUs",
+                                 machine="qemu", firmware=firmware, media=media, cpus=cpus,
+                                 status=3, expect=(*up, *HIDDEN), serial=HIDDEN,
+                                 screen=(r"cannot run guests here: no VT-x",
+                                         r"corbel: done: status 3"), about=8))
         rows.append(Boot(f"boot/menu-{firmware}", "the image that `make iso` leaves, its menu"
                          " untouched", machine="qemu", firmware=firmware, image="corbel.iso",
                          status=3, expect=HIDDEN, about=12,
@@ -426,6 +431,68 @@ def loaders():
     ]
 
 
+LINUX_CPU = "broadwell_ult"  # the model with the least for Linux to complain about
+SHORT = "console=ttyS0 quiet cryptomgr.notests"  # for a boot that is not what is tested
+INITRAMFS = "linux/initramfs.cpio"
+
+
+def linux_vm(name, mem, append, kernel="cloud", initrd=INITRAMFS):
+    return ((f"linux/{kernel}/vmlinuz", f"kernel vm={name} mem={mem}M -- {append}"),
+            (initrd, f"initrd vm={name}"))
+
+
+def linux():
+    """Debian's kernels as they are, and its installer."""
+    def boot(name, says, modules, mem=512, **more):
+        more.setdefault("cpu", LINUX_CPU)
+        return Boot(f"linux/{name}", says, modules=modules, cmdline="console=e9", media="disk",
+                    mem=mem, ticks=0, needs=("kernel-gcc", "linux-files"), **more)
+
+    restarted = (r"^vm linux: starts with", r"^vm linux: reset: ", r"^vm linux: starts with",
+                 r"^vm linux: stopped: powered off", r"^corbel: done: status 0$")
+    return [
+        make("linux-files", "Debian's kernels and installer are downloaded", "linux-files",
+             fast=False),
+        boot("cloud", "Debian's cloud kernel, driven from its shell, then reboot and poweroff",
+             linux_vm("linux", 256, "console=ttyS0"), script="shell", expect=restarted, about=90,
+             timeout=600),
+        boot("generic", "the same with the generic kernel", script="shell", expect=restarted,
+             modules=linux_vm("linux", 512, "console=ttyS0", "generic"), mem=800, about=240,
+             timeout=1200),
+        boot("full-cpu", "on the CPU model with everything: XSAVES, AVX-512, a leaf 15H that is"
+             " wrong", linux_vm("linux", 256, SHORT), cpu="", script="clocks", about=30),
+        boot("minimal", "without unrestricted guest, x2APIC and TSC-deadline timer in the host",
+             linux_vm("linux", 256, SHORT), cpu=MINIMAL, script="clocks", about=30),
+        boot("one-shot", "the 8254 through the I/O APIC, and the local APIC's one-shot timer",
+             linux_vm("linux", 256, SHORT + " lapic=notscdeadline"), script="one_shot", about=30),
+        boot("two", "two VMs side by side, a reboot of one, labelled lines",
+             (*linux_vm("a", 256, SHORT), *linux_vm("b", 256, SHORT)), mem=800, script="two",
+             about=50, timeout=600,
+             expect=(r"^vm a: reset: ", r"^vm a: stopped: powered off",
+                     r"^vm b: stopped: powered off", r"^corbel: done: status 0$")),
+        boot("refused", "a kernel that is cut off, too little memory, an initrd that does not fit:"
+             " each is named, and the other VM runs", script="boot", status=2, about=30, mem=600,
+             modules=(*linux_vm("good", 256, SHORT),
+                      (lambda build: built("linux/cloud/vmlinuz")(build)[:1 << 20],
+                       "kernel vm=cut mem=64M"),
+                      ("linux/cloud/vmlinuz", "kernel vm=small mem=24M"),
+                      *linux_vm("full", 80, SHORT, initrd=bytes(24 << 20))),
+             expect=(r"^error: vm cut: kernel: truncated: 1048576 bytes, its header says \d+",
+                     r"^error: vm cut: not started", r"^error: vm small: kernel: too little memory",
+                     r"^error: vm small: not started",
+                     r"^error: vm full: kernel: the initrd of 24576 KiB does not fit",
+                     r"^error: vm full: not started", r"^vm good: stopped: powered off")),
+        boot("installer", "the Debian installer to its first question", script="installer",
+             modules=linux_vm("linux", 1024, "console=ttyS0", "installer",
+                              "linux/installer/initrd.gz"), mem=1400, about=300,
+             timeout=1500, expect=(r"^vm linux: stopped: left",)),
+        Command("linux/bench", "a boot costs at most 3% more than on the bare machine", about=80,
+                timeout=900, needs=("kernel-gcc", "linux-files"),
+                argv=("python3", "tools/bench_linux.py", "@BUILD@", "@BUILD@/bench-linux.tsv",
+                      "1.03")),
+    ]
+
+
 def entry_rules(top):
     """The names of all rules of VM entry, in their order."""
     text = "".join((pathlib.Path(top) / "vmx" / f"entry_{part}.def").read_text()
@@ -478,8 +545,45 @@ def entries(top):
     ]
 
 
+# Each by itself, as a CPU or an outer hypervisor may lack it.
+ABSENT = ("unrestricted-guest", "preemption-timer", "vpid", "ept-1g", "ept-2m", "ack-on-exit",
+          "tpr-shadow", "vnmi")
+PLACES = {"cd": dict(media="cd"), "disk": dict(media="disk"), "uefi": dict(firmware="uefi")}
+
+
+def machines():
+    """The self-tests on every machine that can be emulated: by `make matrix` the whole of it, by
+    `make test` some of each kind."""
+    rows = []
+    for place, where in PLACES.items():
+        for cpus in (1, 2, 4):
+            for model, cpu in (("full", ""), ("minimal", MINIMAL)):
+                rows.append(Boot(f"matrix/{place}-{cpus}-{model}", "the self-tests: Bochs,"
+                                 f" {place}, {cpus} CPUs, {model} model", cpu=cpu, cpus=cpus,
+                                 cmdline="run=selftest", selftests=SELFTESTS - 20, skips=30,
+                                 forbid=FAULTLESS, about=150 * cpus, ticks=0, timeout=3600,
+                                 matrix=True, **where))
+    for absent in ABSENT:
+        rows.append(Boot(f"matrix/without-{absent}", f"the self-tests without {absent}",
+                         cmdline=f"run=selftest without={absent}", selftests=SELFTESTS - 20,
+                         skips=30, forbid=FAULTLESS, about=60, timeout=900, matrix=True))
+    for cpus, model, place in ((2, "", "disk"), (4, "", "cd"), (4, MINIMAL, "disk")):
+        rows.append(Boot(f"boot/smp-{cpus}-{place}{'-minimal' if model else ''}",
+                         f"{cpus} CPUs in Bochs, all in VMX operation", cpus=cpus, cpu=model,
+                         cmdline="run=selftest test=smp.*", selftests=7, forbid=FAULTLESS,
+                         expect=(rf"^cpus: {cpus} of {cpus} are up$",
+                                 rf"^cpus: {cpus} in VMX operation$"), about=15, **PLACES[place]))
+    rows.append(Boot("boot/smp-uefi", "2 CPUs under UEFI, where Bochs leaves VT-x unlocked and"
+                     " shows no ACPI tables: guests run on the one that is known", cpus=2,
+                     firmware="uefi", expect=TINY, about=60))
+    rows.append(Boot("boot/smp-crash", "a crash stops the other CPUs and leaves VMX operation",
+                     cpus=4, cmdline="run=crash", status=4, forbid=(), about=10,
+                     expect=(r"^cpus: 4 of 4 are up$", r"#PF page fault", r"^backtrace$")))
+    return rows
+
+
 def boots():
-    return guests() + loaders() + terminals() + selftests() + refusals() + bad_input()
+    return guests() + loaders() + linux() + terminals() + selftests() + refusals() + machines() + bad_input()
 
 
 def all_steps(top):

@@ -19,6 +19,7 @@ import initramfs  # noqa: E402
 import machine  # noqa: E402
 import scripts  # noqa: E402
 import talk  # noqa: E402
+import vt  # noqa: E402
 
 
 class Conversation(unittest.TestCase):
@@ -131,6 +132,59 @@ class Judgement(unittest.TestCase):
                       "10.00\n0\n11.00\n120000000\n"):
             with self.assertRaises(talk.TalkError):
                 self.judge(lambda it: scripts.sleep(it, 1), wrong)
+
+
+class Installer(unittest.TestCase):
+    """Its screen as its own program draws it: boxes of the line drawing set, placed by the cursor."""
+
+    @staticmethod
+    def drawn(lines):
+        text = "\x1b[H\x1b[J"
+        for y, line in enumerate(lines, 5):
+            text += f"\x1b[{y};3H"
+            for char in line:
+                index = "┘┐┌└┼─├┤┴┬│".find(char)
+                text += char if index < 0 else f"\x1b(0{'jklmnqtuvwx'[index]}\x1b(B"
+        return (text + "\x1b[24;1H").encode()
+
+    def judge(self, lines):
+        it = talk.Talk(scripts.installer)
+        it.hear(self.drawn(lines))
+        return it
+
+    def test_screen(self):
+        it = self.judge(scripts.INSTALLER_SCREEN)
+        self.assertEqual((it.done, it.failure, it.take()), (True, "", talk.LEAVE))
+
+    def test_wrong_screen(self):
+        lines = list(scripts.INSTALLER_SCREEN)
+        lines[3], lines[4] = lines[4], lines[3]
+        self.assertIn("'│ Language:", self.judge(lines).failure)
+
+
+class Terminal(unittest.TestCase):
+    def lines(self, text):
+        return vt.Screen().feed(text).lines()
+
+    def test_cursor_and_erasing(self):
+        lines = self.lines("one\r\ntwo\x1b[5;3Hthree\b\b\x1b[K\x1b[A\x1b[2Dx\x1b[1;2H\x1b[1K")
+        self.assertEqual(lines[:6], ["  e", "two", "", "   x", "  thr", ""])
+        self.assertEqual(self.lines("gone\x1b[2;1Hgone\x1b[H\x1b[J"), [""] * vt.HEIGHT)
+
+    def test_scrolling_and_wrapping(self):
+        lines = self.lines("".join(f"{n}\r\n" for n in range(vt.HEIGHT)) + "y" * 81)
+        self.assertEqual((lines[0], lines[-2], lines[-1]), ("2", "y" * 80, "y"))
+
+    def test_inserting(self):
+        self.assertEqual(self.lines("bc\r\x1b[4ha\x1b[4l\x1b[?25l")[0], "abc")
+
+    def test_picture(self):
+        screen = vt.Screen().feed("\x1b[31;44mA\x1b[7mB")
+        self.assertEqual([cell for cell in screen.cells[0][:2]], [("A", (1, 4)), ("B", (4, 1))])
+        picture = vt.picture(screen)
+        self.assertEqual((picture.width, picture.height), (640, 384))
+        self.assertEqual(bytes(picture.pixels[:3]), bytes(vt.COLOURS[4]))
+        self.assertEqual(bytes(picture.pixels[24:27]), bytes(vt.COLOURS[1]))
 
 
 class SerialLine(unittest.TestCase):

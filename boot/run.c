@@ -17,6 +17,7 @@
 #include "boot/guests.h"
 #include "boot/lab.h"
 #include "boot/lastlog.h"
+#include "boot/pages.h"
 #include "vmx/vmx_cpus.h"
 #include "vmx/vmx_host.h"
 
@@ -155,5 +156,8 @@ void run_end(const struct options *options, int status)
     vmx_disable_everywhere();
     log_info("corbel: done: status %d", status);
     console_flush();
-    machine_end(end_of(options), status);
+    enum end_how how = end_of(options);
+    if (how == END_HALT && status != STATUS_CRASHED)
+        pages_show();
+    machine_end(how, status);
 }

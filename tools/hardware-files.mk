@@ -25,6 +25,7 @@ HW_C := \
 	boot/lab.c \
 	boot/machine.c \
 	boot/main.c \
+	boot/pages.c \
 	boot/run.c \
 	vmx/cell.c \
 	vmx/entry_report.c \

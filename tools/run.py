@@ -37,6 +37,7 @@ MEANING = ("success", "a VM or a self-test failed", "bad command line or module"
 FAILED, NOT_ENDED, NOT_STARTED = 1, 5, 6
 TICKS = 20_000_000_000
 GRACE = 20  # seconds from the last word to the machine's end
+KEY_PAUSE = 1  # seconds between the keys that are pressed, and until the screen is taken
 BARE_GRACE = 2  # the same where nobody is to end the machine
 
 
@@ -198,6 +199,7 @@ class Run:
         if self.console.ends < self.options.boots:
             return False
         if self.spec.halts:
+            self._press_keys()
             self._take_screenshot()
             self.stopped = "halted, as it was told to"
             return True
@@ -226,6 +228,17 @@ class Run:
             port = self.box.rfb_port()
             if port:
                 self.screen = screenshot.RfbScreen(port)
+
+    def _press_keys(self):
+        """The keys that turn the pages of the results."""
+        if not self.options.keys:
+            return
+        qmp = screenshot.Qmp(self.spec.work / "qmp")
+        for _ in range(self.options.keys):
+            time.sleep(KEY_PAUSE)
+            qmp.command("send-key", keys=[{"type": "qcode", "data": "spc"}])
+        time.sleep(KEY_PAUSE)
+        qmp.close()
 
     def _take_screenshot(self):
         if not self.spec.screen:
@@ -330,6 +343,8 @@ def parse_arguments(argv):
     add("--log", type=pathlib.Path, metavar="DIR", help="keep console, logs and result there")
     add("--screenshot", type=pathlib.Path, metavar="FILE.png",
         help="the screen at the end; adds end=halt to the command line if there is no end=")
+    add("--keys", type=int, default=0, metavar="N",
+        help="QEMU: press the space bar N times before the screenshot")
     add("--extra", action="append", default=[], metavar="LINE",
         help="a line for Bochs' configuration, words for QEMU's command line")
     add("--build", type=pathlib.Path, default=TOP / "build", help=argparse.SUPPRESS)

@@ -174,7 +174,8 @@ class Tester:
         argv = [sys.executable, str(TOP / "tools/run.py"), "--build", str(self.build),
                 "--machine", step.machine, "--firmware", step.firmware, "--media", step.media,
                 "--mem", str(step.mem), "--cpus", str(step.cpus), "--ticks", str(step.ticks),
-                "--uart", step.uart, "--boots", str(step.boots), "--timeout", str(step.timeout), "--log", str(directory)]
+                "--uart", step.uart, "--boots", str(step.boots),
+                "--keys", str(step.keys), "--timeout", str(step.timeout), "--log", str(directory)]
         if step.image:
             argv += ["--image", str(self.build / step.image)]
         else:

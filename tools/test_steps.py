@@ -45,6 +45,7 @@ class Boot(Step):
     media: str = "cd"
     mem: int = 512
     uart: str = "pc"
+    keys: int = 0  # QEMU: how often the space bar is pressed before the screenshot
     boots: int = 1  # with end=reboot: how often the machine is to start
     video: str = ""
     image: str = ""  # a file in the build directory, booted as it is
@@ -281,6 +282,22 @@ KEPT = (r"^error: no log of a run before this one was found in memory$",
         r"^log: \d+ lines of the run before are kept .* the last is: corbel: done: status 1$",
         r"^\| Corbel \d", r"^\| error: no log of a run before", r"^\| corbel: done: status 1$",
         r"^corbel: done: status 0$")
+
+
+def pages():
+    """The results on the screen of a machine without a serial port."""
+    def page(name, says, **more):
+        return Boot(f"boot/pages{name}", says, machine="qemu", about=8,
+                    cmdline="run=selftest test=exits*.* end=halt", **more)
+
+    return [
+        page("", "what failed and the results come first, text screen",
+             screen=(r"^warning: tests that need VT-x are skipped", r"^\.\.\.$",
+                     r"^0 passed, 0 failed, \d+ skipped$", r"^corbel: done: status 0$",
+                     r"^-- page 1 of \d+, turned by a key, or by itself$")),
+        page("-key", "a key turns the page, framebuffer", firmware="uefi", keys=1,
+             screen=(r"^Corbel \d", r"^cpu: ", r"^-- page 2 of \d+, a key turns it$")),
+    ]
 
 
 def restarts():
@@ -588,7 +605,7 @@ def boots():
 
 def all_steps(top):
     steps = checks() + host_tests(pathlib.Path(top)) + fuzzers(pathlib.Path(top)) + \
-        entries(top) + boots() + restarts() + comparisons()
+        entries(top) + boots() + restarts() + pages() + comparisons()
     for step in steps:
         if isinstance(step, Boot) and not step.needs:
             step.needs = KERNEL

@@ -5,7 +5,6 @@
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/fmt.h"
 #include "arch/x86_64/lib/log.h"
-#include "arch/x86_64/textgrid.h"
 #include "arch/x86_64/vga_text.h"
 
 // The debug port of Bochs and QEMU. Bochs answers a read with the port's own number; so does
@@ -172,7 +171,18 @@ void console_write_screen(const char *text, size_t length)
     if (!console.draw)
         return;
     textgrid_write(&console.grid, text, length);
-    textgrid_show(&console.grid, console.draw, console.draw_on);
+    console_show();
+}
+
+struct textgrid *console_grid(void)
+{
+    return console.draw ? &console.grid : NULL;
+}
+
+void console_show(void)
+{
+    if (console.draw)
+        textgrid_show(&console.grid, console.draw, console.draw_on);
 }
 
 void console_write(const char *text, size_t length)

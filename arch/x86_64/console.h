@@ -6,6 +6,7 @@
 #include "arch/x86_64/port_io.h"
 #include "arch/x86_64/ramlog.h"
 #include "arch/x86_64/screen.h"
+#include "arch/x86_64/textgrid.h"
 #include "arch/x86_64/uart_find.h"
 
 struct console_config {
@@ -51,6 +52,11 @@ void console_list_serial(void);
 // The screen's size in characters; 0 if there is none.
 u32 console_screen_columns(void);
 u32 console_screen_rows(void);
+
+// The screen's characters, for who wants to lay them out himself; console_show() draws them. NULL
+// if there is no screen. What is logged meanwhile is written among them.
+struct textgrid *console_grid(void);
+void console_show(void);
 
 // Writes to the screen no more: writing to it may be what crashed.
 void console_drop_screen(void);

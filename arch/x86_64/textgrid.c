@@ -40,6 +40,7 @@ void textgrid_clear(struct textgrid *grid)
     memset(grid->shown, 0, sizeof(grid->shown));
     grid->x = 0;
     grid->y = 0;
+    grid->scrolled = 0;
     grid->escape = ESCAPE_NONE;
     mark_all(grid);
 }
@@ -49,6 +50,7 @@ static void scroll(struct textgrid *grid)
     memmove(grid->cells[0], grid->cells[1], (grid->rows - 1u) * sizeof(grid->cells[0]));
     memset(grid->cells[grid->rows - 1], ' ', sizeof(grid->cells[0]));
     grid->y = (u16)(grid->rows - 1);
+    grid->scrolled++;
     mark_all(grid);
 }
 
@@ -139,6 +141,30 @@ void textgrid_write(struct textgrid *grid, const char *text, size_t length)
         return;
     for (size_t i = 0; i < length; i++)
         put_byte(grid, (u8)text[i]);
+}
+
+size_t textgrid_fit(struct textgrid *grid, const char *text, size_t length)
+{
+    size_t fits = 0, lines = 0;
+    textgrid_clear(grid);
+    while (fits < length) {
+        textgrid_write(grid, text + fits, 1);
+        if (grid->scrolled)
+            return lines ? lines : fits;
+        if (text[fits++] == '\n')
+            lines = fits;
+    }
+    return length;
+}
+
+void textgrid_last_row(struct textgrid *grid, const char *text, size_t length)
+{
+    if (!grid->rows)
+        return;
+    grid->x = 0;
+    grid->y = (u16)(grid->rows - 1);
+    grid->escape = ESCAPE_NONE;
+    textgrid_write(grid, text, length < grid->columns ? length : grid->columns);
 }
 
 void textgrid_show(struct textgrid *grid, textgrid_draw_fn draw, void *screen)

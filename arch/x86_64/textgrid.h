@@ -19,6 +19,7 @@ struct textgrid {
               // it scrolls
     u16 dirty_first, dirty_end;  // rows that may differ from what is shown,
     u16 dirty_left, dirty_right; // and columns in them: [first, end), [left, right)
+    u32 scrolled;                // rows that have left the screen at its top
     enum textgrid_escape escape;
     u8 cells[TEXTGRID_MAX_ROWS][TEXTGRID_MAX_COLUMNS];
     u8 shown[TEXTGRID_MAX_ROWS][TEXTGRID_MAX_COLUMNS]; // 0: unknown
@@ -34,6 +35,13 @@ void textgrid_clear(struct textgrid *grid);
 // start), carriage return, tab and backspace; swallows ECMA-48 escape sequences and all other
 // control characters; shows each UTF-8 character beyond ASCII as one TEXTGRID_UNKNOWN.
 void textgrid_write(struct textgrid *grid, const char *text, size_t length);
+
+// How much of the text an empty grid holds, up to the end of a line unless that is the first one.
+// The grid's content is lost.
+size_t textgrid_fit(struct textgrid *grid, const char *text, size_t length);
+
+// Writes text into the last row, from its start, as far as it fits.
+void textgrid_last_row(struct textgrid *grid, const char *text, size_t length);
 
 // Calls draw for each cell that differs from what is shown, and takes it for shown.
 typedef void (*textgrid_draw_fn)(void *screen, u32 column, u32 row, u8 character);

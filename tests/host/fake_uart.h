@@ -43,10 +43,10 @@ static struct {
     unsigned iir_reads;
     bool overrun;  // LSR has that bit until it is read
     unsigned late; // bytes 'a', 'b', ... that arrive one an LSR read
-    char sent[20000];
+    char sent[80000];
     size_t nsent;
     bool has_e9;
-    char e9[20000];
+    char e9[80000];
     size_t ne9;
     bool mirrored; // the UART answers at COM1's ports too
     u16 stray;     // a port written that is none of these

@@ -54,7 +54,7 @@ static int fresh(void **state)
     (void)state;
     fake_reset(FAKE_WORKS);
     log_set_sink(NULL, false);
-    for (int i = 0; i < 1100; i++)
+    for (unsigned i = 0; i < LOG_RING_SIZE / 16 + 10; i++)
         log_raw("sixteen letters\n", 16);
     return 0;
 }

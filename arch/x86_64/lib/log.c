@@ -92,8 +92,7 @@ static u64 piece_end(u64 from, u64 end)
     return at;
 }
 
-// Hands the sink the ring's lines that the level lets through.
-static void replay(void)
+static void replay(log_sink_fn sink)
 {
     u64 end = the_log.written;
     bool shown = true;
@@ -105,7 +104,7 @@ static void replay(void)
         }
         u64 stop = piece_end(at, end);
         if (shown)
-            the_log.sink(&ring[at & (LOG_RING_SIZE - 1)], (size_t)(stop - at));
+            sink(&ring[at & (LOG_RING_SIZE - 1)], (size_t)(stop - at));
         if (ring_at(stop - 1) == '\n')
             shown = true;
         at = stop;
@@ -117,7 +116,14 @@ void log_set_sink(log_sink_fn sink, bool replay_ring)
     lock();
     the_log.sink = sink;
     if (sink && replay_ring)
-        replay();
+        replay(sink);
+    unlock();
+}
+
+void log_replay(log_sink_fn sink)
+{
+    lock();
+    replay(sink);
     unlock();
 }
 

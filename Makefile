@@ -47,7 +47,7 @@ WARN := -Wall -Wextra -Wconversion -Wshadow -Wmissing-prototypes -Wstrict-protot
         -Wundef -Wpointer-arith -Werror
 # No vector is ever on the kernel's stack: 8 bytes are aligned enough.
 KSTACK := $(if $(findstring clang,$(CC)),-mstack-alignment=8,-mpreferred-stack-boundary=3)
-KFLAGS := -std=c17 -Os -g -I. $(WARN) -ffreestanding -fno-pic -fno-pie -mcmodel=kernel \
+KFLAGS := -std=c17 -Oz -g -I. $(WARN) -ffreestanding -fno-pic -fno-pie -mcmodel=kernel \
           -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fcf-protection=none \
           -fno-asynchronous-unwind-tables -fno-omit-frame-pointer -fno-strict-aliasing \
           -fno-common -ffunction-sections -fdata-sections $(KSTACK) $(KEXTRA)

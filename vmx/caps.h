@@ -19,7 +19,7 @@ struct ctl_info {
     u8 word; // enum ctl_word
     u8 bit;
     const char *name; // as the SDM has it
-};
+} PACKED;
 extern const struct ctl_info ctl_infos[];
 extern const unsigned ctl_infos_count;
 

@@ -13,7 +13,7 @@ enum vmcs_field {
 struct vmcs_field_info {
     u16 encoding;
     const char *name; // in words, as the SDM has it
-};
+} PACKED;             // for the image's size: nobody is in a hurry who looks for a name
 
 // All fields in order of encoding.
 extern const struct vmcs_field_info vmcs_fields[];

@@ -3,8 +3,7 @@
 
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/regs/cr.h"
-
-#define ISR_STUB_SIZE 16u
+#include "arch/x86_64/traps.h"
 
 extern const u8 isr_stubs[];
 
@@ -26,10 +25,17 @@ static u8 ist_of(unsigned vector)
     }
 }
 
+// Where isr.asm has a vector's entry.
+static u64 entry_of(unsigned vector)
+{
+    unsigned exceptions = vector < TRAP_FIRST_INTERRUPT ? vector : TRAP_FIRST_INTERRUPT;
+    return (uintptr_t)isr_stubs + exceptions * 16 + (vector - exceptions) * 8;
+}
+
 void idt_init(void)
 {
     for (unsigned vector = 0; vector < IDT_GATES; vector++) {
-        u64 entry = (uintptr_t)isr_stubs + vector * ISR_STUB_SIZE;
+        u64 entry = entry_of(vector);
         idt[vector] = (struct idt_gate){
             .offset_low = (u16)entry,
             .selector = SEL_HOST_CS,

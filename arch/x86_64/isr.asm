@@ -11,11 +11,12 @@ section .text
 ; SDM volume 3, "Error Code": these push one of their own.
 %define HAS_ERROR(v) ((v) == 8 || ((v) >= 10 && (v) <= 14) || (v) == 17 || (v) == 21)
 
-; idt.c computes the entry of vector v as isr_stubs + 16 * v.
+; idt.c computes where the entry of a vector is: the exceptions' are 16 bytes long, the others' 8,
+; which all of them say in one byte by what they differ from 128.
         align   16
 isr_stubs:
 %assign v 0
-%rep 256
+%rep 32
         align   16, nop
 %if !HAS_ERROR(v)
         push    0
@@ -24,11 +25,21 @@ isr_stubs:
         jmp     near isr_common
 %assign v v+1
 %endrep
-        align   16, nop
-%if $ - isr_stubs != 256 * 16
-%error "an interrupt entry does not fit its 16 bytes"
+%rep 256 - 32
+        align   8, nop
+        push    v - 128
+        jmp     near interrupt_common
+%assign v v+1
+%endrep
+        align   8, nop
+%if $ - isr_stubs != 32 * 16 + (256 - 32) * 8
+%error "an interrupt entry does not fit its bytes"
 %endif
 
+interrupt_common:
+        push    qword [rsp]
+        mov     qword [rsp + 8], 0      ; there is no error code
+        add     qword [rsp], 128
 ; The CPU aligned RSP to 16 before it pushed its five words; with the two of the stub and the
 ; fifteen registers it is aligned again at the call.
 isr_common:

@@ -133,6 +133,7 @@ def provide(directory, name, apt):
     out = directory / name
     label = out / "package.txt"
     if label.exists():
+        label.touch()  # newer than this program: make need not ask again
         return label.read_text().strip()
     package, real, files = WANTED[name]
     kept = [p for p in apt.directory.glob("*.deb")

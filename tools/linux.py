@@ -79,7 +79,7 @@ def main():
     try:
         memory = guest.machine_memory()
     except OSError as error:
-        sys.exit(f"linux: {error}")
+        sys.exit(f"linux: {error.filename}: {error.strerror}")
     print(f"  linux: {guest.kernel}, {guest.mem} MiB, command line \"{guest.append}\"")
     print(f"  linux: on {'Bochs' if bochs else 'KVM'}{', bare' if options.bare else ''};"
           " Ctrl-] leaves", flush=True)

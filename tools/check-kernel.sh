@@ -25,10 +25,10 @@ readelf -lW "$elf" | grep -q ' RWE ' && fault "a segment is both writable and ex
 undefined=$(nm -u "$elf")
 [ -z "$undefined" ] || fault "undefined symbols: $undefined"
 
-# The laboratory's memory may have gone to guests: only these may refer to it, and they know when
+# The laboratory's memory may have gone to guests: only this one may refer to it, and knows when
 # (LAB in tools/image.mk).
-users='boot/run[.]o|boot/builtin[.]o'
-strangers=$(find "$objects" -name '*.o' ! -name 'symbols*' -exec objdump -ht {} + | awk -v users="/($users)\$" '
+user='boot/run[.]o'
+strangers=$(find "$objects" -name '*.o' ! -name 'symbols*' -exec objdump -ht {} + | awk -v user="/$user\$" '
     / file format / { file = $1; sub(/:$/, "", file) }
     / \.lab\./ { lab[file] = 1 }
     / g .* \.lab\./ { home[$NF] = file }
@@ -36,7 +36,7 @@ strangers=$(find "$objects" -name '*.o' ! -name 'symbols*' -exec objdump -ht {} 
     END {
         for (want in wants) {
             split(want, pair, " ")
-            if ((pair[2] in home) && !(pair[1] in lab) && pair[1] !~ users)
+            if ((pair[2] in home) && !(pair[1] in lab) && pair[1] !~ user)
                 print pair[1] ": " pair[2]
         }
     }')

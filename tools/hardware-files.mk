@@ -28,6 +28,7 @@ HW_C := \
 	boot/pages.c \
 	boot/run.c \
 	vmx/cell.c \
+	vmx/cell_identity.c \
 	vmx/entry_report.c \
 	vmx/entry_rig.c \
 	vmx/sched.c \

@@ -37,15 +37,17 @@ KLDFLAGS += -Wl,--defsym=image_kib=$(IMAGE_KIB)
 
 # The laboratory: what only self-tests, measurements, grading, run=caps and the guests that come with
 # the kernel need. It lies at the image's end, and a run without it gives its memory to the guests
-# (run_needs_lab). Nothing outside it may refer to it but the files that tools/check-kernel.sh names,
-# which do so only in such runs.
+# (run_needs_lab). Only boot/run.c refers to it, in such runs; tools/check-kernel.sh looks.
 LAB := $(wildcard tests/kernel/*.c tests/kernel/*.asm boot/bench*.c) \
 	arch/x86_64/lib/selftest.c \
 	boot/break.c \
+	boot/builtin.c \
 	boot/grade.c \
 	boot/lab.c \
+	ept/identity.c \
 	guest/blobs.asm \
 	vmx/caps_report.c \
+	vmx/cell_identity.c \
 	vmx/entry_break.c \
 	vmx/entry_known.c \
 	vmx/entry_outcome.c \

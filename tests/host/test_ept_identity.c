@@ -12,6 +12,7 @@
 #include "arch/x86_64/regs/msr.h"
 #include "ept/mtrr.h"
 #include "tests/host/ept_arena.h"
+#include "tests/host/mtrr_machines.h"
 
 #define MIB (1ull << 20)
 
@@ -200,6 +201,46 @@ static void every_capability_gives_the_same_map(void **state)
         arena_start(arena, &ept, &config);
         assert_int_equal(ept_identity(&ept, &what), OK);
         expect_oracle(&what, 2 * SIZE_1G);
+    }
+}
+
+// ---- MTRRs of machines --------------------------------------------------------------------------
+
+static void expect_mtrr_type(const struct machine *machine, u64 page)
+{
+    struct ept_walk walk;
+    bool conflict;
+    unsigned want = mtrr_oracle(machine, page, &conflict);
+    ept_walk(&ept, GPA(page), &walk);
+    if (walk.verdict != EPT_MAPPED || walk.hpa.raw != page || walk.type != want || walk.ipat)
+        fail_msg("%s: %llx is of type %u, not %u", machine->name, (unsigned long long)page,
+                 walk.type, want);
+}
+
+// What memory there is does not matter here: all of it is mapped where the dumps change, and each
+// page's type compared with what a reading of the registers says.
+static void mtrr_dumps_become_memory_types(void **state)
+{
+    static const struct mem_range ram[] = {
+        {0,            0xfee00000},
+        {0xfee01000,   0x1000000 },
+        {SIZE_4G,      SIZE_1G   },
+        {0x31e000000,  0x4000000 },
+        {0x41e000000,  0x4000000 },
+        {0x3ffffff000, 0x2000    },
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(machines); i++) {
+        (void)teardown(state);
+        (void)setup(state);
+        arena->lax = true;
+        mtrr = decode(&machines[i]);
+        struct ept_identity_map what = pc_map(ram, machines[i].phys_bits < 39 ? 5 : 6);
+        log_set_level(LOG_ERROR);
+        assert_int_equal(ept_identity(&ept, &what), OK);
+        log_set_level(LOG_INFO);
+        for (unsigned r = 0; r < what.nram; r++)
+            for (u64 page = ram[r].base; page < ram[r].base + ram[r].size; page += PAGE_SIZE)
+                expect_mtrr_type(&machines[i], page);
     }
 }
 
@@ -436,6 +477,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_small_pc_page_by_page, setup, teardown),
         cmocka_unit_test_setup_teardown(types_change_inside_large_pages, setup, teardown),
         cmocka_unit_test_setup_teardown(every_capability_gives_the_same_map, setup, teardown),
+        cmocka_unit_test_setup_teardown(mtrr_dumps_become_memory_types, setup, teardown),
         cmocka_unit_test_setup_teardown(writes_are_few_for_16_gib, setup, teardown),
         cmocka_unit_test_setup_teardown(writes_are_few_for_1_tib, setup, teardown),
         cmocka_unit_test_setup_teardown(without_1_gib_leaves_2_mib_ones_do, setup, teardown),

@@ -142,6 +142,13 @@ OP := cpuid
 profile: $O/corbel.elf $O/.packages-run ## where the ticks of an exit go; OP="cpuid pit_read", LIST=1 for each instruction
 	@$(PYTHON) tools/profile.py --build $O $(if $(LIST),--list) $(OP)
 
+# The pictures in docs. QEMU has no VT-x to run guests with, but a framebuffer.
+SCREEN := $(PYTHON) tools/run.py --build $O --machine qemu --video 1024x768x32 --quiet
+.PHONY: screens
+screens: $O/corbel.elf $O/.packages-run ## take docs/screen.png and docs/crash.png anew
+	@$(SCREEN) --cmdline "run=caps" --screenshot docs/screen.png; [ $$? = 3 ]
+	@$(SCREEN) --cmdline "run=crash" --screenshot docs/crash.png; [ $$? = 4 ]
+
 include tools/linux.mk
 
 RUNS := 20

@@ -4,11 +4,13 @@
 #include "arch/x86_64/acpi.h"
 #include "arch/x86_64/console.h"
 #include "arch/x86_64/cpu.h"
+#include "arch/x86_64/crash.h"
 #include "arch/x86_64/host_lapic.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/layout.h"
 #include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
+#include "arch/x86_64/lib/fmt.h"
 #include "arch/x86_64/lib/log.h"
 #include "arch/x86_64/lib/phys.h"
 #include "arch/x86_64/lib/string.h"
@@ -254,6 +256,17 @@ void machine_console(const struct boot_info *info, const struct options *options
     console_init(&config);
 }
 
+// A photograph of the crash screen says what it was taken of. The brand comes last: it may be cut.
+static void describe_for_crash(void)
+{
+    static char line[128];
+    fmt_snprintf(line, sizeof(line), "Corbel " CORBEL_VERSION ", CPU %u.%u.%u%s%s, %s",
+                 cpu_features.family, cpu_features.model, cpu_features.stepping,
+                 cpu_features.hypervisor[0] ? " under " : "", cpu_features.hypervisor,
+                 cpu_features.brand[0] ? cpu_features.brand : cpu_features.vendor);
+    crash_set_machine(line);
+}
+
 void machine_describe(const struct boot_info *info, const struct hypervisor *hv)
 {
     (void)info;
@@ -270,6 +283,7 @@ void machine_describe(const struct boot_info *info, const struct hypervisor *hv)
     log_info("image: %llu KiB of code, %llu KiB of constants, %llu KiB of laboratory %s",
              (unsigned long long)(code + 1023) >> 10, (unsigned long long)(constants + 1023) >> 10,
              (unsigned long long)(image_end - lab_start) >> 10, given ? "left to guests" : "kept");
+    describe_for_crash();
     describe_tables();
     lastlog_tell();
 }

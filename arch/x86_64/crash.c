@@ -13,6 +13,7 @@
 #include "arch/x86_64/stacks.h"
 
 static void (*end_machine)(int status);
+static const char *machine;
 static u32 crashed_cpu; // its APIC ID + 1; 0: none
 static u32 crashes;     // of that CPU
 static char report[4096];
@@ -21,6 +22,11 @@ static char last_lines[4096];
 void crash_set_end(void (*end)(int status))
 {
     end_machine = end;
+}
+
+void crash_set_machine(const char *line)
+{
+    machine = line;
 }
 
 static NORETURN void halt(void)
@@ -141,6 +147,7 @@ void crash_trap(const struct trap_frame *frame)
 {
     struct crash_info info = {
         .frame = frame,
+        .machine = machine,
         .apic_id = apic_id(),
         .rip = frame->rip,
         .rsp = frame->rsp,
@@ -163,6 +170,7 @@ void panic(const char *format, ...)
     const u64 *frame = __builtin_frame_address(0);
     struct crash_info info = {
         .message = message,
+        .machine = machine,
         .apic_id = apic_id(),
         .rip = frame[1],
         .rsp = (uintptr_t)(frame + 2),

@@ -12,6 +12,9 @@
 // not return. Without one, or if it returns, the CPU is halted.
 void crash_set_end(void (*end)(int status));
 
+// Sets what the report says of the machine, a line of at most 79 characters that stays where it is.
+void crash_set_machine(const char *line);
+
 // Reads the byte at a linear address that may not be mapped; false if it is not, and value is then
 // as it was. Needs nothing of the CPU but its IDT.
 bool crash_peek(u64 addr, u8 *value);

@@ -256,6 +256,8 @@ size_t crash_format(char *buf, size_t size, const struct crash_info *info)
 {
     struct text text = {buf, size, 0};
     add(&text, "\n==== Corbel has crashed (CPU with APIC ID %u) ====\n", info->apic_id);
+    if (info->machine)
+        add(&text, "%.79s\n", info->machine);
     if (info->message)
         add(&text, "panic: %s\n", info->message);
     if (info->frame) {

@@ -4,11 +4,12 @@
 
 #include "arch/x86_64/traps.h"
 
-#define CRASH_BACKTRACE 10u // frames shown at most
+#define CRASH_BACKTRACE 9u // frames shown at most
 
 struct crash_info {
     const struct trap_frame *frame; // NULL for a panic
     const char *message;            // of a panic, else NULL
+    const char *machine;            // what crashed, and on what; NULL: not known yet
     u32 apic_id;                    // of the CPU that crashed
     u64 cr0, cr2, cr3, cr4;
     bool in_guard; // cr2 lies in a stack's guard page

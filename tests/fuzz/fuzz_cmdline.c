@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     int err = cmdline_parse(line, &options, &why);
     CHECK((err != 0) == (why.text[0] != '\0'));
     CHECK(memchr(options.test, '\0', sizeof(options.test)) != NULL);
-    CHECK(options.run <= RUN_CAPS && options.log <= LOG_DEBUG && options.end <= END_EMULATOR);
+    CHECK(options.run <= RUN_LOG && options.log <= LOG_DEBUG && options.end <= END_EMULATOR);
     free(line);
     return 0;
 }

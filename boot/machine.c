@@ -201,19 +201,28 @@ static struct screen_channel channel(struct boot_channel c)
     return (struct screen_channel){c.position, c.size};
 }
 
-static struct screen make_screen(const struct boot_framebuffer *fb)
+// Without memory for tables the boot tables are still in use, which reach the low 4 GiB: even then
+// there is something to say.
+static void *map_screen(u64 address, u64 size, bool memory)
+{
+    if (memory)
+        return mmio_map(HPA(address), size, MEM_WC);
+    return address <= SIZE_4G && size <= SIZE_4G - address ? phys_ptr(HPA(address)) : NULL;
+}
+
+static struct screen make_screen(const struct boot_framebuffer *fb, bool memory)
 {
     struct screen screen = {.kind = SCREEN_NONE};
 
     if (fb->kind != BOOT_FB_EGA_TEXT && fb->kind != BOOT_FB_RGB)
         return screen;
     bool text = fb->kind == BOOT_FB_EGA_TEXT;
-    void *memory = mmio_map(HPA(fb->address), (u64)fb->pitch * fb->height, MEM_WC);
-    if (!memory)
+    void *mapped = map_screen(fb->address, (u64)fb->pitch * fb->height, memory);
+    if (!mapped)
         return screen;
     return (struct screen){
         .kind = text ? SCREEN_TEXT : SCREEN_PIXELS,
-        .memory = memory,
+        .memory = mapped,
         .pitch = fb->pitch,
         .width = fb->width,
         .height = fb->height,
@@ -251,8 +260,8 @@ void machine_console(const struct boot_info *info, const struct options *options
         .ramlog = memory ? ramlog : NULL,
     };
     list_uarts(&c->serial_at, &config.uarts);
-    if (memory && (c->automatic || c->screen))
-        config.screen = make_screen(&info->framebuffer);
+    if (c->automatic || c->screen)
+        config.screen = make_screen(&info->framebuffer, memory);
     console_init(&config);
 }
 

@@ -295,6 +295,10 @@ def pages():
              screen=(r"^warning: tests that need VT-x are skipped", r"^\.\.\.$",
                      r"^0 passed, 0 failed, \d+ skipped$", r"^corbel: done: status 0$",
                      r"^-- page 1 of \d+, turned by a key, or by itself$")),
+        Boot("boot/no-memory", "too little memory to start with is told on the screen too, before"
+             " the final page tables", machine="qemu", mem=8, video="1024x768x32", status=2,
+             about=5, expect=(r"^error: no memory: Corbel needs \d+ KiB", r"^corbel: done: status 2$"),
+             screen=(r"^error: no memory: Corbel needs \d+ KiB", r"^corbel: done: status 2$")),
         page("-key", "a key turns the page, framebuffer", firmware="uefi", keys=1,
              screen=(r"^Corbel \d", r"^cpu: ", r"^-- page 2 of \d+, a key turns it$")),
     ]

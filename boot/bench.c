@@ -20,9 +20,8 @@ extern const u8 bench64_image[], bench64_image_end[];
 static void console_out(void *ctx, const u8 *data, size_t length)
 {
     (void)ctx;
-    for (size_t i = 0; i < length; i++)
-        if (data[i])
-            log_raw((const char *)&data[i], 1);
+    if (*data)
+        log_raw((const char *)data, length);
 }
 
 static bool run(struct cell *cell)

@@ -7,12 +7,30 @@
 #include "arch/x86_64/lib/string.h"
 
 #define PORT_LAST 0xffffull
+#define LAST      (~0ull) // nobody can have it
 
 static const char *const space_name[] = {[IO_PORT] = "port", [IO_MEM] = "memory"};
+
+static enum io_result nobody(struct device *dev, struct io_access *io)
+{
+    (void)dev;
+    (void)io;
+    return IO_UNCLAIMED;
+}
+
+static void forget_recent(struct bus_space *space)
+{
+    for (u32 i = 0; i < BUS_RECENT; i++)
+        space->recent[i] = &space->nowhere;
+}
 
 void bus_init(struct bus *bus)
 {
     memset(bus, 0, sizeof(*bus));
+    for (u32 i = 0; i < ARRAY_SIZE(bus->spaces); i++) {
+        bus->spaces[i].nowhere = (struct bus_range){LAST, LAST, NULL, nobody, {0}};
+        forget_recent(&bus->spaces[i]);
+    }
 }
 
 // How many ranges of the space begin at or below addr: the last of them is the only one that can
@@ -28,15 +46,6 @@ static u32 ranges_from(const struct bus_space *space, u64 addr)
             high = middle;
     }
     return low;
-}
-
-// Whether the range holds all size bytes at addr. Offsets from the range's start do not wrap where
-// addresses do. An unused range holds nothing.
-static bool range_holds(const struct bus_range *range, u64 addr, u32 size)
-{
-    u64 span = range->last - range->first;
-    u64 offset = addr - range->first;
-    return range->dev && offset <= span && size - 1 <= span - offset;
 }
 
 static bool device_known(const struct bus *bus, const struct device *dev)
@@ -64,13 +73,14 @@ static void range_insert(struct bus_space *space, u32 index, struct bus_range ra
     for (u32 i = space->count++; i > index; i--)
         space->ranges[i] = space->ranges[i - 1];
     space->ranges[index] = range;
+    forget_recent(space);
 }
 
 int bus_attach(struct bus *bus, struct device *dev, enum io_space space, u64 first, u64 size)
 {
     const char *where = space_name[space];
     u64 last = first + size - 1;
-    if (size == 0 || last < first || (space == IO_PORT && last > PORT_LAST)) {
+    if (size == 0 || last < first || last == LAST || (space == IO_PORT && last > PORT_LAST)) {
         log_error("bus: %s: %s range %llx, size %llx is empty or too long", dev->name, where,
                   (unsigned long long)first, (unsigned long long)size);
         return E_RANGE;
@@ -89,7 +99,7 @@ int bus_attach(struct bus *bus, struct device *dev, enum io_space space, u64 fir
         log_error("bus: %s: no room for another %s range", dev->name, where);
         return E_NOMEM;
     }
-    range_insert(into, index, (struct bus_range){.first = first, .last = last, .dev = dev});
+    range_insert(into, index, (struct bus_range){first, last, dev, dev->ops->access, {0}});
     if (!known)
         bus->devices[bus->ndevices++] = dev;
     return OK;
@@ -116,7 +126,7 @@ static void count_port(struct bus *bus, u16 port)
     }
 }
 
-static enum io_result unclaimed(struct bus *bus, struct io_access *io)
+enum io_result bus_unclaimed(struct bus *bus, struct io_access *io)
 {
     bus->unclaimed[io->space]++;
     if (io->space == IO_PORT)
@@ -126,22 +136,26 @@ static enum io_result unclaimed(struct bus *bus, struct io_access *io)
     return IO_UNCLAIMED;
 }
 
-enum io_result bus_access(struct bus *bus, struct io_access *io)
+struct bus_range *bus_search(struct bus *bus, const struct io_access *io)
 {
     struct bus_space *in = &bus->spaces[io->space];
-    // A driver stays with one device for several accesses, so the last range is tried first.
-    struct bus_range *range = &in->ranges[in->recent];
-    if (!range_holds(range, io->addr, io->size)) {
-        u32 index = ranges_from(in, io->addr);
-        if (index == 0 || !range_holds(&in->ranges[index - 1], io->addr, io->size))
-            return unclaimed(bus, io);
-        in->recent = index - 1;
-        range = &in->ranges[index - 1];
-    }
-    range->hits[io->addr % BUS_HITS]++;
-    if (range->dev->ops->access(range->dev, io) == IO_DONE)
-        return IO_DONE;
-    return unclaimed(bus, io);
+    u32 index = ranges_from(in, io->addr);
+    struct bus_range *range = index ? &in->ranges[index - 1] : NULL;
+    if (!range || !bus_range_holds(range, io->addr, io->size))
+        return NULL;
+    in->recent[io->addr / BUS_GRAIN % BUS_RECENT] = range;
+    return range;
+}
+
+size_t bus_write_bytes(struct bus *bus, u16 port, const u8 *bytes, size_t n)
+{
+    const struct io_access one = {.space = IO_PORT, .size = 1, .write = true, .addr = port};
+    struct bus_range *range = bus_search(bus, &one);
+    if (!range || !range->dev->ops->take)
+        return 0;
+    size_t taken = range->dev->ops->take(range->dev, port, bytes, n);
+    range->hits[port % BUS_HITS] += (u32)taken;
+    return taken;
 }
 
 void bus_reset(struct bus *bus)

@@ -30,6 +30,9 @@ struct device_ops {
     void (*reset)(struct device *dev);
     // One access within the ranges the device was attached with.
     enum io_result (*access)(struct device *dev, struct io_access *io);
+    // May be NULL. Bytes that are written to one port, one after the other: how many of them it
+    // takes at once, the next from access() on.
+    size_t (*take)(struct device *dev, u64 addr, const u8 *bytes, size_t n);
 };
 
 struct device {

@@ -24,6 +24,7 @@ void lapic_reset_registers(struct lapic *lapic)
     memset(lapic->irr, 0, sizeof(lapic->irr));
     memset(lapic->tmr, 0, sizeof(lapic->tmr));
     lapic->irr_high = lapic->isr_high = 0;
+    lapic->any_level = false;
     lapic->tpr = 0;
     lapic->ldr = 0;
     lapic->dfr = ~0u;
@@ -128,6 +129,7 @@ void lapic_set_irq(struct lapic *lapic, u8 vector, bool level_triggered)
         vector_add(lapic->tmr, vector);
     else
         vector_remove(lapic->tmr, vector);
+    lapic->any_level |= level_triggered;
     if (vector > lapic->irr_high)
         lapic->irr_high = vector;
     kick_if_pending(lapic);
@@ -257,8 +259,10 @@ static void level_eoi(struct lapic *lapic, u8 vector)
 
 void lapic_after_eoi(struct lapic *lapic, u8 vector)
 {
-    if (vector_test(lapic->tmr, vector))
+    const u64 *tmr = lapic->tmr;
+    if (vector_test(tmr, vector))
         level_eoi(lapic, vector);
+    lapic->any_level = tmr[0] | tmr[1] | tmr[2] | tmr[3];
     kick_if_pending(lapic);
 }
 

@@ -97,6 +97,7 @@ struct lapic {
     // An interrupt is taken over one of a lower class only, so a class has at most one vector in
     // service and ISR is a stack: by class, the vector in service below it. [0] stays 0.
     u8 isr_below[16];
+    bool any_level; // TMR has a bit set, or had one since the last EOI that looked
     u8 tpr;
     u8 pins;    // LINT0 and LINT1 as they are driven
     u32 ldr;    // of xAPIC mode
@@ -190,7 +191,7 @@ static inline void lapic_eoi(struct lapic *lapic)
 {
     unsigned vector = lapic->isr_high;
     lapic->isr_high = lapic->isr_below[vector >> 4];
-    if (lapic->irr_high != 0 || (lapic->tmr[vector / 64] >> (vector % 64) & 1))
+    if (unlikely(lapic->irr_high | lapic->any_level))
         lapic_after_eoi(lapic, (u8)vector);
 }
 
@@ -217,10 +218,22 @@ static inline u64 lapic_base_read(const struct lapic *lapic)
 
 int lapic_base_write(struct lapic *lapic, u64 value);
 
-// IA32_TSC_DEADLINE, in guest TSC. Outside TSC-deadline mode reads give 0 and writes are ignored;
-// E_FAULT (#GP) where the mode is not offered.
+// IA32_TSC_DEADLINE, in guest TSC; now is the clock's. Outside TSC-deadline mode reads give 0 and
+// writes are ignored; E_FAULT (#GP) where the mode is not offered.
 int lapic_deadline_read(const struct lapic *lapic, u64 *value);
-int lapic_deadline_write(struct lapic *lapic, u64 value);
+int lapic_deadline_write(struct lapic *lapic, u64 value, u64 now);
+
+// The timer's current count at a time, if the timer is on its way to a zero and counts the clock's
+// ticks: otherwise false, and lapic_msr_read() gives it.
+static inline bool lapic_count_quickly(const struct lapic *lapic, u64 now, u64 *count)
+{
+    const struct lapic_timer *timer = &lapic->timer;
+    u64 left = timer->due - (now - timer->start);
+    if (unlikely(!timer->same_rate) || unlikely(left - 1 >= timer->period))
+        return false;
+    *count = (left + timer->round) >> timer->shift;
+    return true;
+}
 
 // Re-arms the deadline after a change of tsc_offset.
 void lapic_tsc_changed(struct lapic *lapic);

@@ -42,17 +42,6 @@ static inline u64 lapic_clocks_in(const struct lapic *lapic, u64 ticks)
     return mul_div(ticks, lapic->config.timer_hz, lapic->config.clock->hz);
 }
 
-// And now: the short way while the timer is on its way to a zero.
-static inline u32 lapic_timer_current(const struct lapic *lapic)
-{
-    const struct lapic_timer *timer = &lapic->timer;
-    u64 now = clock_now(lapic->config.clock);
-    u64 left = timer->due - lapic_clocks_in(lapic, now - timer->start);
-    if (likely(left - 1 < timer->period))
-        return (u32)((left + timer->round) >> timer->shift);
-    return lapic_timer_count_at(lapic, now);
-}
-
 // Logs errors for ESR and raises the error interrupt if it is armed.
 void lapic_error(struct lapic *lapic, u32 bits);
 

@@ -163,7 +163,7 @@ static bool read_shared(const struct lapic *lapic, u32 index, u32 *value)
         *value = lapic->timer.initial;
         return true;
     case INDEX(APIC_TMCCT):
-        *value = lapic_timer_current(lapic);
+        *value = lapic_timer_count_at(lapic, clock_now(lapic->config.clock));
         return true;
     case INDEX(APIC_TDCR):
         *value = lapic->timer.tdcr;
@@ -267,7 +267,7 @@ enum io_result lapic_page_access(struct device *dev, struct io_access *io)
 
 // ---- x2APIC mode --------------------------------------------------------------------------------
 
-static int read_other(const struct lapic *lapic, u32 index, u64 *value)
+static int read_x2apic(const struct lapic *lapic, u32 index, u64 *value)
 {
     u32 low;
     switch (index) {
@@ -287,15 +287,9 @@ static int read_other(const struct lapic *lapic, u32 index, u64 *value)
     return OK;
 }
 
-// The current count is read in tight loops, so it has the short way; as EOI has below.
 int lapic_msr_read(const struct lapic *lapic, u32 msr, u64 *value)
 {
-    if (unlikely(!lapic_in_x2apic(lapic)))
-        return E_FAULT;
-    if (msr != X2APIC_MSRS + INDEX(APIC_TMCCT))
-        return read_other(lapic, msr - X2APIC_MSRS, value);
-    *value = lapic_timer_current(lapic);
-    return OK;
+    return lapic_in_x2apic(lapic) ? read_x2apic(lapic, msr - X2APIC_MSRS, value) : E_FAULT;
 }
 
 // The delivery-status bit is gone in x2APIC mode; Intel's processors ignore it rather than fault.
@@ -335,7 +329,7 @@ int lapic_msr_write(struct lapic *lapic, u32 msr, u64 value)
 {
     if (unlikely(!lapic_in_x2apic(lapic)))
         return E_FAULT;
-    if (likely(msr == X2APIC_MSRS + INDEX(APIC_EOI) && value == 0)) {
+    if (msr == X2APIC_MSRS + INDEX(APIC_EOI) && value == 0) {
         lapic_eoi(lapic);
         return OK;
     }

@@ -53,6 +53,7 @@ static void timer_fire(struct deadline *entry, u64 now)
     } else {
         timer->due = 0;
         timer->tsc_deadline = 0;
+        entry->when = DEADLINE_NEVER; // for lapic_deadline_write()
     }
     timer_interrupt(lapic);
 }
@@ -188,21 +189,21 @@ static void deadline_has_come(struct lapic *lapic)
 
 static void arm_tsc(struct lapic *lapic, u64 now, u64 target)
 {
-    u64 ahead = target - (now + lapic->tsc_offset);
-    u64 when = now + ahead;
+    u64 when = target - lapic->tsc_offset;
     lapic->timer.tsc_deadline = target;
     deadline_arm(lapic->config.queue, &lapic->timer.deadline, when < now ? DEADLINE_NEVER : when);
 }
 
-int lapic_deadline_write(struct lapic *lapic, u64 value)
+// Not the usual: the mode is another, a deadline has come that nobody has seen to yet, or the new
+// one is 0, past, or so far that it wraps.
+NOINLINE static int write_other_deadline(struct lapic *lapic, u64 now, u64 value)
 {
     struct lapic_timer *timer = &lapic->timer;
-    if (unlikely(timer_mode(lapic) != APIC_TIMER_TSC_DEADLINE)) // always, where it is not offered
+    if (timer_mode(lapic) != APIC_TIMER_TSC_DEADLINE) // always, where it is not offered
         return lapic->config.tsc_deadline ? OK : E_FAULT;
-    u64 now = clock_now(lapic->config.clock);
-    if (unlikely(timer->tsc_deadline != 0 && timer->deadline.when <= now))
+    if (timer->tsc_deadline != 0 && timer->deadline.when <= now)
         deadline_has_come(lapic);
-    if (likely(value > now + lapic->tsc_offset)) {
+    if (value > now + lapic->tsc_offset) {
         arm_tsc(lapic, now, value);
     } else if (value != 0) {
         deadline_has_come(lapic);
@@ -210,6 +211,20 @@ int lapic_deadline_write(struct lapic *lapic, u64 value)
         timer->tsc_deadline = 0;
         deadline_cancel(lapic->config.queue, &timer->deadline);
     }
+    return OK;
+}
+
+int lapic_deadline_write(struct lapic *lapic, u64 value, u64 now)
+{
+    struct lapic_timer *timer = &lapic->timer;
+    u64 when = value - lapic->tsc_offset;
+    // Where none is armed, the last one's time is NEVER, or long past before the first.
+    if (unlikely(timer_mode(lapic) != APIC_TIMER_TSC_DEADLINE) ||
+        unlikely(value <= now + lapic->tsc_offset) || unlikely(when <= now) ||
+        unlikely(timer->deadline.when <= now))
+        return write_other_deadline(lapic, now, value);
+    timer->tsc_deadline = value;
+    deadline_arm(lapic->config.queue, &timer->deadline, when);
     return OK;
 }
 

@@ -230,6 +230,7 @@ static void set_mode(struct pit_counter *counter, u8 control)
 
 void pit_counter_control(struct pit_counter *counter, u8 control)
 {
+    counter->steady = false;
     if (control & CONTROL_RW)
         set_mode(counter, control);
     else
@@ -239,6 +240,7 @@ void pit_counter_control(struct pit_counter *counter, u8 control)
 // A latch that was not read yet keeps what it holds.
 void pit_counter_latch_count(struct pit_counter *counter)
 {
+    counter->steady = false;
     if (!counter->count_latched)
         counter->count_latch = visible_value(counter);
     counter->count_latched = true;
@@ -246,6 +248,7 @@ void pit_counter_latch_count(struct pit_counter *counter)
 
 void pit_counter_latch_status(struct pit_counter *counter)
 {
+    counter->steady = false;
     if (!counter->status_latched)
         counter->status_latch = (u8)(counter->control | (counter->out ? STATUS_OUT : 0) |
                                      (counter->null ? STATUS_NULL : 0));
@@ -276,6 +279,7 @@ static void set_count(struct pit_counter *counter, u32 digits)
 
 void pit_counter_write(struct pit_counter *counter, u8 value)
 {
+    counter->steady = false;
     switch (counter->control & CONTROL_RW) {
     case CONTROL_LOW:
         set_count(counter, value);
@@ -297,6 +301,13 @@ void pit_counter_write(struct pit_counter *counter, u8 value)
     }
 }
 
+static bool is_steady(const struct pit_counter *counter)
+{
+    return counter->counting && counter->gate && !counter->load && counter->mode == 2 &&
+           (counter->control & (CONTROL_BCD | CONTROL_RW)) == CONTROL_LOW_HIGH &&
+           !counter->count_latched && !counter->status_latched;
+}
+
 u8 pit_counter_read(struct pit_counter *counter)
 {
     if (counter->status_latched) {
@@ -310,6 +321,7 @@ u8 pit_counter_read(struct pit_counter *counter)
         counter->read_high = !counter->read_high;
     if (high || access == CONTROL_LOW)
         counter->count_latched = false;
+    counter->steady = is_steady(counter);
     return (u8)(high ? value >> 8 : value);
 }
 
@@ -318,6 +330,7 @@ void pit_counter_gate(struct pit_counter *counter, bool gate)
     bool rises = gate && !counter->gate;
     bool periodic = counter->mode == 2 || counter->mode == 3;
     counter->gate = gate;
+    counter->steady = false;
     if (!gate && periodic)
         set_out(counter, true);
     // The rising edge is the trigger, of a counter that has a count.

@@ -31,6 +31,7 @@ struct pit_counter {
     bool null;     // status: the count register is not yet in the counting element
     bool load;     // the next pulse loads the counting element
     bool counting; // loaded, and pulses count (if the gate lets them)
+    bool steady;   // known to count in mode 2, in binary, read low byte first, nothing latched
     bool armed;    // modes 0, 1, 4, 5: OUT is still to show the end of this count
     // The eight-bit side.
     bool write_high, read_high; // the flip-flops of two-byte access
@@ -68,4 +69,15 @@ u64 pit_counter_next_rise(const struct pit_counter *counter);
 static inline u32 pit_counter_period(const struct pit_counter *counter)
 {
     return counter->mode == 2 || counter->mode == 3 ? counter->count : 0;
+}
+
+// pit_counter_advance() by so many pulses, less than value - 1, and pit_counter_read(), of a steady
+// counter.
+static inline u8 pit_counter_read_steady(struct pit_counter *counter, u32 pulses)
+{
+    u32 shift = counter->read_high ? 8 : 0;
+    counter->at += pulses;
+    counter->value -= pulses;
+    counter->read_high = !counter->read_high;
+    return (u8)(counter->value >> shift);
 }

@@ -235,6 +235,12 @@ static u8 read_msr(struct uart *uart)
 
 // ---- the other registers ------------------------------------------------------------------------
 
+static void send(struct uart *uart, u8 byte)
+{
+    if (uart->config.out.write)
+        uart->config.out.write(uart->config.out.ctx, &byte, 1);
+}
+
 // Writing THR ends its interrupt and, the byte being gone at once, raises it again: the line shows
 // both edges to a guest that never reads IIR.
 static void write_data(struct uart *uart, u8 byte)
@@ -244,8 +250,8 @@ static void write_data(struct uart *uart, u8 byte)
         update_irq(uart);
     if (uart->mcr & MCR_LOOP)
         force_receive(uart, byte);
-    else if (uart->config.out.write)
-        uart->config.out.write(uart->config.out.ctx, &byte, 1);
+    else
+        send(uart, byte);
     uart->thr_emptied = true;
     if (uart->ier)
         update_irq(uart);
@@ -304,7 +310,7 @@ static void write_divisor(struct uart *uart, unsigned shift, u8 value)
     update_rate(uart);
 }
 
-static u8 uart_read(struct uart *uart, u32 port)
+NOINLINE static u8 uart_read(struct uart *uart, u32 port)
 {
     bool dlab = uart->lcr & LCR_DLAB;
     switch (port - uart->config.port) {
@@ -327,7 +333,7 @@ static u8 uart_read(struct uart *uart, u32 port)
     }
 }
 
-static void uart_write(struct uart *uart, u32 port, u8 value)
+NOINLINE static void uart_write(struct uart *uart, u32 port, u8 value)
 {
     u32 reg = port - uart->config.port;
     if (uart->lcr & LCR_DLAB && reg <= REG_IER) {
@@ -359,16 +365,35 @@ static void uart_write(struct uart *uart, u32 port, u8 value)
     }
 }
 
+// THR where nothing but the byte itself is of any consequence: guests print by this.
+static bool only_sends(const struct uart *uart, u64 port)
+{
+    return port == uart->config.port && !(uart->lcr & LCR_DLAB) && !uart->ier &&
+           !(uart->mcr & MCR_LOOP) && uart->thr_emptied;
+}
+
 static enum io_result uart_access(struct device *dev, struct io_access *io)
 {
     struct uart *uart = container_of(dev, struct uart, dev);
     if (unlikely(io->size != 1))
         return bytewise_access(dev, io);
-    if (io->write)
-        uart_write(uart, (u32)io->addr, (u8)io->value);
-    else
+    if (!io->write)
         io->value = uart_read(uart, (u32)io->addr);
+    else if (only_sends(uart, io->addr))
+        send(uart, (u8)io->value);
+    else
+        uart_write(uart, (u32)io->addr, (u8)io->value);
     return IO_DONE;
+}
+
+static size_t uart_take(struct device *dev, u64 addr, const u8 *bytes, size_t n)
+{
+    struct uart *uart = container_of(dev, struct uart, dev);
+    if (!only_sends(uart, addr))
+        return 0;
+    if (uart->config.out.write)
+        uart->config.out.write(uart->config.out.ctx, bytes, n);
+    return n;
 }
 
 // Master reset leaves the divisor and SCR as they are; the first one finds 9600 and 0.
@@ -383,7 +408,8 @@ static void uart_reset(struct device *dev)
     update_irq(uart);
 }
 
-static const struct device_ops uart_ops = {.reset = uart_reset, .access = uart_access};
+static const struct device_ops uart_ops = {
+    .reset = uart_reset, .access = uart_access, .take = uart_take};
 
 void uart_init(struct uart *uart, const struct uart_config *config)
 {

@@ -22,6 +22,7 @@ HOT_C := $(wildcard vmx/exit_*.c devices/lapic*.c) \
 	vmx/emulate.c \
 	vmx/guest_access.c \
 	vmx/inject.c \
+	vmx/mmio.c \
 	vmx/sched.c \
 	vmx/segment.c \
 	vmx/vcpu.c \

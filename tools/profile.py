@@ -67,7 +67,7 @@ def trace(options, windows):
         work = pathlib.Path(directory)
         arguments = run.parse_arguments(["--build", str(options.build), "--machine", "bochs",
                                          "--cmdline", options.cmdline])
-        _, spec = run.prepare(arguments, work)
+        _, spec = run.prepare(arguments, work, None)
         command = Tracer(spec, [window[1:] for window in windows]).command()
         out = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.DEVNULL, timeout=600).stdout

@@ -42,6 +42,7 @@ int cell_create(struct hypervisor *hv, const struct cell_config *config, struct 
         return err;
     }
     struct cell *cell = phys_ptr(memory);
+    memset(cell, 0, sizeof(*cell));
     cell->hv = hv;
     const struct ept_config ept = {
         .caps = hv->caps.ept,

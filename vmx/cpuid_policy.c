@@ -217,6 +217,8 @@ static bool host_has(const struct cpuid_config *c, u32 leaf)
 void cpuid_build(struct cpuid_table *table, const struct cpuid_config *config)
 {
     memset(table, 0, sizeof(*table));
+    for (u32 i = 0; i < CPUID_READY; i++)
+        table->ready.leaf[i] = i ^ 1; // whose place is another: there is no answer yet
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
         const struct leaf_row *row = &rows[i];
         // The frequency leaves are Corbel's own knowledge: there even where the host has none.
@@ -283,19 +285,46 @@ static u32 find_leaf(const struct cpuid_table *table, u32 leaf)
     return low < table->count && table->entries[low].leaf == leaf ? low : table->count;
 }
 
-struct cpuid_regs cpuid_lookup(const struct cpuid_table *table, u32 leaf, u32 subleaf,
-                               const struct cpuid_state *state)
+// What is above the highest answers as the highest basic leaf.
+static u32 leaf_in_range(const struct cpuid_table *table, u32 leaf)
 {
     bool hypervisor = leaf >= 0x40000000 && leaf <= 0x400000ff;
     if (!hypervisor && leaf > (leaf & 0x80000000u ? table->max_extended : table->max_basic))
-        leaf = table->max_basic;
+        return table->max_basic;
+    return leaf;
+}
 
+// The others ignore ECX.
+static bool has_subleaves(u32 leaf)
+{
+    return leaf == 0x04 || leaf == 0x07 || leaf == 0x0b || leaf == 0x0d;
+}
+
+struct cpuid_regs cpuid_answer(struct cpuid_table *table, u32 leaf, u32 subleaf,
+                               const struct cpuid_state *state)
+{
+    struct cpuid_regs r = cpuid_lookup(table, leaf, subleaf, state);
+    struct cpuid_ready *ready = &table->ready;
+    u32 slot = leaf % CPUID_READY, real = leaf_in_range(table, leaf);
+
+    if (real == 0x01 || has_subleaves(real)) // 01H and 0DH depend on state
+        return r;
+    ready->leaf[slot] = leaf;
+    ready->eax[slot] = r.eax;
+    ready->ebx[slot] = r.ebx;
+    ready->ecx[slot] = r.ecx;
+    ready->edx[slot] = r.edx;
+    return r;
+}
+
+struct cpuid_regs cpuid_lookup(const struct cpuid_table *table, u32 leaf, u32 subleaf,
+                               const struct cpuid_state *state)
+{
+    leaf = leaf_in_range(table, leaf);
     u32 index = find_leaf(table, leaf);
     if (index == table->count)
         return (struct cpuid_regs){0, 0, 0, 0};
-    // Leaves without subleaves ignore ECX; those with them have at least two entries or are 07H.
-    bool has_subs = leaf == 0x04 || leaf == 0x07 || leaf == 0x0b || leaf == 0x0d;
-    if (has_subs && subleaf) {
+    if (has_subleaves(leaf) && subleaf) {
         if (subleaf >= table->count - index || table->entries[index + subleaf].leaf != leaf) {
             struct cpuid_regs none = {0, 0, 0, 0};
             if (leaf == 0x0b) {

@@ -7,10 +7,18 @@
 
 #define CPUID_ENTRIES 64u
 #define CPUID_DIRECT  0x20u // basic leaves below this are found without a search
+#define CPUID_READY   32u
 
 struct cpuid_entry {
     u32 leaf, subleaf;
     struct cpuid_regs regs;
+};
+
+// Answers that have been given and do not depend on the guest's state, by leaf % CPUID_READY.
+// Columns, so that an answer is found without a multiplication.
+struct cpuid_ready {
+    u32 leaf[CPUID_READY];
+    u32 eax[CPUID_READY], ebx[CPUID_READY], ecx[CPUID_READY], edx[CPUID_READY];
 };
 
 struct cpuid_table {
@@ -18,6 +26,7 @@ struct cpuid_table {
     u32 count;
     u8 direct[CPUID_DIRECT]; // entry of subleaf 0 + 1; 0 = the leaf is not there
     u32 max_basic, max_extended;
+    struct cpuid_ready ready;
 };
 
 // What the policy depends on besides the CPU itself.
@@ -47,4 +56,9 @@ struct cpuid_state {
 // The answer to CPUID with this EAX and ECX, as the SDM has it: a leaf above the highest answers as
 // the highest basic one, a subleaf that is not there is all zero (but for the APIC ID in leaf BH).
 struct cpuid_regs cpuid_lookup(const struct cpuid_table *table, u32 leaf, u32 subleaf,
+                               const struct cpuid_state *state);
+
+// The same, and kept in table->ready if the leaf is all it depends on: who asks next looks there
+// first.
+struct cpuid_regs cpuid_answer(struct cpuid_table *table, u32 leaf, u32 subleaf,
                                const struct cpuid_state *state);

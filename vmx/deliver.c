@@ -38,7 +38,7 @@ static void commit(struct vcpu *v, struct inject_decision *d, const struct injec
     v->held = d->held;
 }
 
-void vcpu_inject(struct vcpu *vcpu)
+NOINLINE static void inject_any(struct vcpu *vcpu)
 {
     struct vm *vm = vcpu->vm;
     struct inject_decision decision;
@@ -57,7 +57,6 @@ void vcpu_inject(struct vcpu *vcpu)
         .rflags = vmcs_read(VMCS_GUEST_RFLAGS),
     };
 
-    vm->attention &= ~(u32)VM_ATTENTION_EVENT;
     vcpu->vectored.valid = false;
     vcpu->exception.valid = false;
     vm->nmi_requested = false;
@@ -67,6 +66,32 @@ void vcpu_inject(struct vcpu *vcpu)
         return;
     }
     commit(vcpu, &decision, &in);
+}
+
+// Most of the time there is nothing but the local APIC's interrupt, and the guest takes it. Then
+// this is all that inject_decide() and commit() come to.
+static bool inject_plainly(struct vcpu *v)
+{
+    struct vm *vm = v->vm;
+    int vector = lapic_pending(&vm->lapic);
+    bool others = v->vectored.valid || v->exception.valid || v->nmi || vm->nmi_requested ||
+                  v->nmi_blocked || v->held >= 0 || pic_output(&vm->pic) ||
+                  (v->proc_ctls & (PROC_INTR_WINDOW | PROC_NMI_WINDOW));
+
+    if (others || vector < 0 || !(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF) ||
+        vmcs_read(VMCS_GUEST_INTERRUPTIBILITY))
+        return false;
+    lapic_accept(&vm->lapic, (u8)vector);
+    vmcs_write(VMCS_ENTRY_INTR_INFO, INTR_INFO_VALID | (u32)vector);
+    v->halted = false;
+    return true;
+}
+
+void vcpu_inject(struct vcpu *vcpu)
+{
+    vcpu->vm->attention &= ~(u32)VM_ATTENTION_EVENT;
+    if (!inject_plainly(vcpu))
+        inject_any(vcpu);
 }
 
 enum exit_action exit_interrupt_window(struct vcpu *vcpu, const struct exit_info *exit)

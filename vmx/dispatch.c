@@ -77,7 +77,7 @@ static void single_step(struct vcpu *v)
 // clear, and here it gets what it has between two elements of a repeated instruction (again) and
 // after the last. SDM volume 3, "Saving RIP, RSP, RFLAGS, and SSP" and "Instruction-Breakpoint
 // Exception Condition".
-COLD static void finish_flags(struct vcpu *v, bool again)
+static void finish_flags(struct vcpu *v, bool again)
 {
     u64 rflags = vmcs_read(VMCS_GUEST_RFLAGS);
     if (!(rflags & RFLAGS_RF) == again)
@@ -86,39 +86,26 @@ COLD static void finish_flags(struct vcpu *v, bool again)
         single_step(v);
 }
 
-COLD static void end_shadow(struct vcpu *v)
+static void end_shadow(struct vcpu *v)
 {
+    if (!(v->exit.interruptibility & BLOCKING_BY_STI_MOV_SS))
+        return;
     v->exit.interruptibility &= ~BLOCKING_BY_STI_MOV_SS;
     vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, v->exit.interruptibility);
     // The event that the shadow held back may be injected now.
     v->vm->attention |= VM_ATTENTION_EVENT;
 }
 
-// Outside 64-bit mode EIP wraps at 4 GiB.
-COLD static u64 wrap_rip(const struct vcpu *v, u64 rip)
-{
-    return vcpu_mode(v) == GUEST_64BIT ? rip : (u32)rip;
-}
-
 // The instruction is done.
-static inline void skip(struct vcpu *v)
+static void skip(struct vcpu *v)
 {
     u64 rip = v->exit.rip + v->exit.length;
-    if (unlikely((u32)rip < INSTRUCTION_LENGTH_MAX)) // only then is the mode worth reading
-        rip = wrap_rip(v, rip);
+    // Outside 64-bit mode EIP wraps at 4 GiB; only then is the mode worth reading.
+    if ((rip ^ v->exit.rip) >> 32 && vcpu_mode(v) != GUEST_64BIT)
+        rip = (u32)rip;
     vmcs_write(VMCS_GUEST_RIP, rip);
-    if (unlikely(v->exit.interruptibility & BLOCKING_BY_STI_MOV_SS))
-        end_shadow(v);
-    if (unlikely(v->exit.rflags & (RFLAGS_RF | RFLAGS_TF)))
-        finish_flags(v, false);
-}
-
-// One element of a repeated instruction is done.
-static void repeat(struct vcpu *v)
-{
-    if (v->exit.interruptibility & BLOCKING_BY_STI_MOV_SS)
-        end_shadow(v);
-    finish_flags(v, true);
+    end_shadow(v);
+    finish_flags(v, false);
 }
 
 // What a fault's handler returns to has RF set, and VM entry pushes the flags as they are: SDM
@@ -142,8 +129,10 @@ static void read_vectoring(struct vcpu *v)
     v->vm->attention |= VM_ATTENTION_EVENT;
 }
 
-static void read_fields(struct vcpu *v, struct exit_info *exit, u32 needs)
+void exit_read_fields(struct vcpu *vcpu, u32 needs)
 {
+    struct exit_info *exit = &vcpu->exit;
+
     if (needs & NEED_Q)
         exit->qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
     if (needs & NEED_A) {
@@ -157,13 +146,15 @@ static void read_fields(struct vcpu *v, struct exit_info *exit, u32 needs)
     if (needs & NEED_N)
         exit->insn_info = (u32)vmcs_read(VMCS_EXIT_INSN_INFO);
     if (needs & NEED_V)
-        read_vectoring(v);
+        read_vectoring(vcpu);
 }
 
 // ---- answering --------------------------------------------------------------------------------
 
 enum exit_action exit_unhandled(struct vcpu *vcpu, const struct exit_info *exit)
 {
+    if (exit->reason < REASON_COUNT)
+        exit_read_fields(vcpu, exit_table[exit->reason].needs);
     vm_stop(vcpu->vm, VM_END_UNHANDLED, "exit reason %u (%s) is not handled", exit->reason,
             exit_reason_name(exit->reason));
     vcpu_report(vcpu, exit);
@@ -173,15 +164,17 @@ enum exit_action exit_unhandled(struct vcpu *vcpu, const struct exit_info *exit)
 static enum exit_action exit_with_fields(struct vcpu *v, const struct exit_info *exit)
 {
     const struct exit_row *row = &exit_table[exit->reason];
-    read_fields(v, &v->exit, row->needs);
-    return row->handler ? row->handler(v, exit) : exit_unhandled(v, exit);
+    exit_read_fields(v, row->needs);
+    return row->handler(v, exit);
 }
 
 // The first thing to call for each reason: the handler itself where enter.asm has read all it
 // needs.
+#define CALLS_HANDLER(needs) (((needs) & ~(u32)NEED_L) == 0 || ((needs)&NEED_OWN))
 #define EXIT(number, name, text, handler, needs)                                                   \
-    [number] = (needs) & ~(u32)NEED_L ? exit_with_fields                                           \
-                                      : _Generic((handler), void *: exit_unhandled, default: (handler)),
+    [number] = _Generic((handler),                                                                 \
+    void *: exit_unhandled,                                                                        \
+    default: (CALLS_HANDLER(needs) ? (handler) : exit_with_fields)),
 static const exit_handler first_calls[REASON_COUNT] = {
 #include "vmx/exit_reasons.def"
     [35] = exit_unhandled,
@@ -193,47 +186,27 @@ static const exit_handler first_calls[REASON_COUNT] = {
 
 // A VM entry that failed after the host state was loaded: SDM volume 3, "VM-Entry Failures During
 // or After Loading Guest State".
-COLD static void stop_entry_failed(struct vcpu *v, struct exit_info *exit)
+static enum exit_action stop_entry_failed(struct vcpu *v, struct exit_info *exit)
 {
     exit->qualification = vmcs_read(VMCS_EXIT_QUALIFICATION);
     vm_stop(v->vm, VM_END_ENTRY_FAILED, "exit reason %u: %s, qualification %llu", exit->reason,
             exit_reason_name(exit->reason), (unsigned long long)exit->qualification);
     vcpu_report(v, exit);
+    return ACT_STOP;
 }
 
-// The reason is none of the table's, or has more bits than its number. Whether it has an answer all
-// the same.
-COLD static bool accept_reason(struct vcpu *v)
+// The reason is none of the table's, or has more bits than its number.
+COLD static enum exit_action answer_odd_reason(struct vcpu *v)
 {
     struct exit_info *exit = &v->exit;
     bool failed = exit->reason & REASON_ENTRY_FAILED;
     exit->reason &= 0xffff;
     if (failed)
-        stop_entry_failed(v, exit);
-    else if (exit->reason >= REASON_COUNT)
-        exit_unhandled(v, exit);
-    return !failed && exit->reason < REASON_COUNT;
-}
-
-// All but ACT_SKIP.
-COLD static void act(struct vcpu *v, enum exit_action action)
-{
-    switch (action) {
-    case ACT_REPEAT:
-        repeat(v);
-        break;
-    case ACT_IDLE:
-        skip(v);
-        v->halted = true;
-        // What waits already must be looked at before going idle.
-        v->vm->attention |= VM_ATTENTION_EVENT;
-        break;
-    case ACT_FAULT:
-        set_fault_flags(&v->exception);
-        break;
-    default:
-        break;
-    }
+        return stop_entry_failed(v, exit);
+    if (exit->reason >= REASON_COUNT)
+        return exit_unhandled(v, exit);
+    v->exits[exit->reason]++;
+    return first_calls[exit->reason](v, exit);
 }
 
 // The hook sees the fields too, and may answer instead of the table.
@@ -241,44 +214,68 @@ static enum exit_action call_hook(struct vcpu *v)
 {
     struct exit_info *exit = &v->exit;
     enum exit_action action;
-    read_fields(v, exit, exit_table[exit->reason].needs);
+    exit_read_fields(v, exit_table[exit->reason].needs);
     return v->hook(v, exit, &action) ? action : first_calls[exit->reason](v, exit);
 }
 
-static inline void answer(struct vcpu *v, bool hooked)
+enum exit_action exit_answer(struct vcpu *vcpu)
 {
-    u32 reason = v->exit.reason;
+    u32 reason = vcpu->exit.reason;
 
     vmcs_count_reads(EXIT_READS);
-    if (unlikely(reason >= REASON_COUNT)) {
-        if (!accept_reason(v))
-            return;
-        reason = v->exit.reason;
+    if (unlikely(reason >= REASON_COUNT))
+        return answer_odd_reason(vcpu);
+    vcpu->exits[reason]++;
+    return first_calls[reason](vcpu, &vcpu->exit);
+}
+
+enum exit_action exit_answer_with_care(struct vcpu *vcpu)
+{
+    vcpu_care_after_exit(vcpu);
+    if (!vcpu->hook || vcpu->exit.reason >= REASON_COUNT)
+        return exit_answer(vcpu);
+    vmcs_count_reads(EXIT_READS);
+    vcpu->exits[vcpu->exit.reason]++;
+    return call_hook(vcpu);
+}
+
+void exit_act(struct vcpu *vcpu, enum exit_action action)
+{
+    switch (action) {
+    case ACT_SKIP:
+        skip(vcpu);
+        break;
+    case ACT_REPEAT:
+        end_shadow(vcpu);
+        finish_flags(vcpu, true);
+        break;
+    case ACT_IDLE:
+        skip(vcpu);
+        vcpu->halted = true;
+        // What waits already must be looked at before going idle.
+        vcpu->vm->attention |= VM_ATTENTION_EVENT;
+        break;
+    case ACT_GP:
+        raise_gp(vcpu);
+        FALLTHROUGH;
+    case ACT_FAULT:
+        set_fault_flags(&vcpu->exception);
+        break;
+    case ACT_RESUME:
+    case ACT_STOP:
+        break;
     }
-    v->exits[reason]++;
-    enum exit_action action = hooked ? call_hook(v) : first_calls[reason](v, &v->exit);
-    if (likely(action == ACT_SKIP))
-        skip(v);
-    else
-        act(v, action);
 }
 
-void exit_dispatch(struct vcpu *vcpu)
-{
-    answer(vcpu, vcpu->hook != NULL);
-}
+// ---- the next entry ---------------------------------------------------------------------------
 
-// ---- from an exit to the next entry -----------------------------------------------------------
-
-// Makes the guest come out when the nearest deadline is due. The timer counts down by one whenever
-// the TSC passes a multiple of 2^rate, so a count of n ends up to 2^rate - 1 ticks before n << rate
-// have passed; with the slack, and rounded down, it never ends before left have, and less than two
-// counts after. The VMCS takes the low 32 bits: of a deadline farther away they bring an exit that
-// finds nothing due, once in 2^32 counts.
-static inline struct vcpu *arm(struct vcpu *v, u64 left)
+// The VMX-preemption timer counts down by one whenever the TSC passes a multiple of 2^rate: from
+// now, in such counts, to the count of the nearest deadline, which is rounded up. So it never ends
+// early, and less than a count late. The VMCS takes the low 32 bits: of a deadline farther away
+// they bring an exit that finds nothing due, once in 2^32 counts.
+static inline u64 count_now(const struct vcpu *v)
 {
-    vmcs_write(VMCS_PREEMPTION_TIMER, (left + v->preemption_slack) >> v->preemption_rate);
-    return v;
+    return host_tsc() >> v->preemption_rate;
 }
 
 static struct vcpu *leave(struct vcpu *v, enum vcpu_pause pause)
@@ -308,31 +305,44 @@ struct vcpu *vcpu_prepare(struct vcpu *vcpu)
         return leave(vcpu, VCPU_IDLE);
     if ((vm->attention & VM_ATTENTION_CHECK) && !entry_sound(vcpu))
         return leave(vcpu, VCPU_ENDED);
-    if (vcpu->turn != vcpu_turn)
+    if (vcpu->answer != exit_answer)
         vcpu_care_before_entry(vcpu);
     if (!vcpu->has_preemption_timer)
         return vcpu;
     // The timer starts with the entry: the time that all this took is not to make it late.
-    now = host_tsc();
-    u64 next = deadline_next(&vm->timers);
-    return arm(vcpu, next > now ? next - now : 0);
+    now = count_now(vcpu);
+    u64 next = vm->timers.next_count;
+    vmcs_write(VMCS_PREEMPTION_TIMER, next > now ? next - now : 0);
+    return vcpu;
 }
 
-struct vcpu *vcpu_turn(struct vcpu *vcpu)
+NOINLINE static struct vcpu *act_and_prepare(struct vcpu *v, enum exit_action action)
 {
+    exit_act(v, action);
+    return vcpu_prepare(v);
+}
+
+// What exit_act() and vcpu_prepare() do where all is as usual: the instruction is done (ACT_SKIP is
+// 0), nothing is in its shadow or wants attention, it does not end at a multiple of 4 GiB, nothing
+// is due.
+struct vcpu *exit_finish(struct vcpu *vcpu, enum exit_action action)
+{
+    const struct vm *vm = vcpu->vm;
+    u64 rip = vcpu->exit.rip + vcpu->exit.length;
     u64 left;
 
-    answer(vcpu, false);
-    const struct vm *vm = vcpu->vm;
-    if (unlikely(vm->attention) ||
-        unlikely(__builtin_sub_overflow(deadline_next(&vm->timers), host_tsc(), &left)))
+    if (unlikely((u32)action | vcpu->exit.interruptibility | vm->attention) ||
+        unlikely(vcpu->exit.rflags & (RFLAGS_RF | RFLAGS_TF)) ||
+        unlikely((u32)rip < INSTRUCTION_LENGTH_MAX))
+        return act_and_prepare(vcpu, action);
+    vmcs_write(VMCS_GUEST_RIP, rip);
+    if (unlikely(__builtin_sub_overflow(vm->timers.next_count, count_now(vcpu), &left)))
         return vcpu_prepare(vcpu);
-    return arm(vcpu, left);
+    vmcs_write(VMCS_PREEMPTION_TIMER, left);
+    return vcpu;
 }
 
-struct vcpu *vcpu_turn_with_care(struct vcpu *vcpu)
+struct vcpu *exit_finish_with_care(struct vcpu *vcpu, enum exit_action action)
 {
-    vcpu_care_after_exit(vcpu);
-    exit_dispatch(vcpu);
-    return vcpu_prepare(vcpu);
+    return act_and_prepare(vcpu, action);
 }

@@ -33,8 +33,8 @@
 section .text.hot progbits alloc exec nowrite align=16
 
 ; int vmx_run(struct vcpu *vcpu)
-; Enters the guest. After each exit vcpu->turn(vcpu) answers it and returns the vCPU to enter again
-; or NULL to leave: then the result is 0. An entry that fails ends it with 1 for VMfailInvalid and 2
+; Enters the guest. After each exit calls vcpu->finish(vcpu, vcpu->answer(vcpu)), which returns the vCPU
+; to enter again or NULL to leave: then the result is 0. An entry that fails ends it with 1 for VMfailInvalid and 2
 ; for VMfailValid. The vCPU's VMCS is current. RFLAGS and RSP of the guest are in the VMCS; a VM exit
 ; leaves RFLAGS = 2, so interrupts are off and DF is clear in C as it expects.
 global vmx_run
@@ -114,7 +114,10 @@ vmx_exit_landing:
         xor     r10d, r10d
         xor     r11d, r11d
         lea     rbp, [rsp + 6 * 8]      ; a backtrace goes on to the caller of vmx_run
-        call    [rdi + VCPU_TURN]
+        call    [rdi + VCPU_ANSWER]
+        mov     rdi, [rsp]
+        mov     esi, eax
+        call    [rdi + VCPU_FINISH]
         test    rax, rax
         jnz     vmx_run.resume
         jmp     vmx_run.leave           ; RAX = 0

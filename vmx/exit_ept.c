@@ -4,16 +4,10 @@
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/string.h"
 #include "vmx/emulate.h"
+#include "vmx/ept_violation.h"
+#include "vmx/mmio.h"
 #include "vmx/vcpu_internal.h"
 #include "vmx/vmcs_access.h"
-
-// Exit qualification of an EPT violation.
-#define EPTV_READ          BIT(0)
-#define EPTV_WRITE         BIT(1)
-#define EPTV_FETCH         BIT(2)
-#define EPTV_GLA_VALID     BIT(7)
-#define EPTV_FINAL         BIT(8) // not an access to a paging-structure entry
-#define EPTV_NMI_UNBLOCKED BIT(12)
 
 struct mmio {
     struct vcpu *vcpu;
@@ -118,6 +112,8 @@ static int decode_at_rip(struct vcpu *v, enum guest_mode mode, struct insn *insn
 
     int fetched = vcpu_fetch(v, bytes, &count, fault);
     int err = insn_decode(bytes, count, code_size_of(mode, (u32)vmcs_read(VMCS_GUEST_CS_AR)), insn);
+    if (err == OK && mode == GUEST_64BIT)
+        mmio_remember(v, bytes, insn);
     // Bytes that cannot be fetched matter only to an instruction that goes on into them.
     return err == E_TRUNC && fetched ? fetched : err;
 }
@@ -171,7 +167,7 @@ static enum exit_action emulate_access(struct vcpu *v)
     }
 }
 
-enum exit_action exit_ept_violation(struct vcpu *vcpu, const struct exit_info *exit)
+static enum exit_action other_violation(struct vcpu *vcpu, const struct exit_info *exit)
 {
     u64 q = exit->qualification;
 
@@ -194,6 +190,30 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu, const struct exit_info *e
     if (q & EPTV_FETCH)
         return stop(vcpu, VM_END_EMULATION, "code in memory that is none");
     return emulate_access(vcpu);
+}
+
+// RF, which the exit has set: SDM volume 3, "Saving RIP, RSP, RFLAGS, and SSP". The instruction is
+// done.
+static void clear_rf(struct vcpu *v)
+{
+    v->exit.rflags &= ~(u64)RFLAGS_RF;
+    vmcs_write(VMCS_GUEST_RFLAGS, v->exit.rflags);
+}
+
+enum exit_action exit_ept_violation(struct vcpu *vcpu, const struct exit_info *exit)
+{
+    u64 q = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    gpa_t gpa = GPA(vmcs_read(VMCS_GUEST_PHYSICAL_ADDR));
+    bool cut_short = vmcs_read(VMCS_IDT_INFO) & INTR_INFO_VALID;
+
+    if (likely(!cut_short) && bus_is_recent(&vcpu->vm->bus, IO_MEM, gpa.raw) &&
+        mmio_move(vcpu, gpa, q)) {
+        if (vcpu->exit.rflags & RFLAGS_RF)
+            clear_rf(vcpu);
+        return ACT_SKIP;
+    }
+    exit_read_fields(vcpu, NEED_Q | NEED_A | NEED_V);
+    return other_violation(vcpu, exit);
 }
 
 // Always a mistake of Corbel's own, never the guest's: that VM is stopped with the entries.

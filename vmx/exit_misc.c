@@ -6,21 +6,36 @@
 #include "vmx/vcpu_internal.h"
 #include "vmx/vmcs_access.h"
 
+static enum exit_action give_cpuid(struct vcpu *v, u64 eax, u64 ebx, u64 ecx, u64 edx)
+{
+    v->regs[GPR_RAX] = eax;
+    v->regs[GPR_RBX] = ebx;
+    v->regs[GPR_RCX] = ecx;
+    v->regs[GPR_RDX] = edx;
+    return ACT_SKIP;
+}
+
+NOINLINE static enum exit_action find_cpuid(struct vcpu *v)
+{
+    struct cpuid_state state = {
+        .cr4 = vmcs_read(VMCS_GUEST_CR4),
+        .xcr0 = v->xcr0,
+        .apic_off = !(lapic_base_read(&v->vm->lapic) & APIC_BASE_ENABLE),
+    };
+    struct cpuid_regs r =
+        cpuid_answer(&v->cpuid, (u32)v->regs[GPR_RAX], (u32)v->regs[GPR_RCX], &state);
+    return give_cpuid(v, r.eax, r.ebx, r.ecx, r.edx);
+}
+
 enum exit_action exit_cpuid(struct vcpu *vcpu, const struct exit_info *exit)
 {
     (void)exit;
-    struct cpuid_state state = {
-        .cr4 = vmcs_read(VMCS_GUEST_CR4),
-        .xcr0 = vcpu->xcr0,
-        .apic_off = !(lapic_base_read(&vcpu->vm->lapic) & APIC_BASE_ENABLE),
-    };
-    struct cpuid_regs r =
-        cpuid_lookup(&vcpu->cpuid, (u32)vcpu->regs[GPR_RAX], (u32)vcpu->regs[GPR_RCX], &state);
-    vcpu->regs[GPR_RAX] = r.eax;
-    vcpu->regs[GPR_RBX] = r.ebx;
-    vcpu->regs[GPR_RCX] = r.ecx;
-    vcpu->regs[GPR_RDX] = r.edx;
-    return ACT_SKIP;
+    const struct cpuid_ready *ready = &vcpu->cpuid.ready;
+    u32 leaf = (u32)vcpu->regs[GPR_RAX], slot = leaf % CPUID_READY;
+
+    if (unlikely(ready->leaf[slot] != leaf))
+        return find_cpuid(vcpu);
+    return give_cpuid(vcpu, ready->eax[slot], ready->ebx[slot], ready->ecx[slot], ready->edx[slot]);
 }
 
 enum exit_action exit_hlt(struct vcpu *vcpu, const struct exit_info *exit)

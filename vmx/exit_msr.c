@@ -82,6 +82,27 @@ static int write_x2apic(struct vcpu *v, u32 msr, u64 value)
     return lapic_msr_write(&v->vm->lapic, msr, value);
 }
 
+// The two most frequent have functions of their own.
+#define X2APIC_EOI   (IA32_X2APIC_FIRST + (APIC_EOI >> 4))
+#define X2APIC_COUNT (IA32_X2APIC_FIRST + (APIC_TMCCT >> 4))
+
+static int write_x2apic_eoi(struct vcpu *v, u32 msr, u64 value)
+{
+    struct lapic *lapic = &v->vm->lapic;
+    if (unlikely(!lapic_in_x2apic(lapic) || value))
+        return lapic_msr_write(lapic, msr, value);
+    lapic_eoi(lapic);
+    return OK;
+}
+
+static int read_x2apic_count(struct vcpu *v, u32 msr, u64 *value)
+{
+    const struct lapic *lapic = &v->vm->lapic;
+    if (likely(lapic_in_x2apic(lapic)) && likely(lapic_count_quickly(lapic, host_tsc(), value)))
+        return OK;
+    return lapic_msr_read(lapic, msr, value);
+}
+
 static int read_deadline(struct vcpu *v, u32 msr, u64 *value)
 {
     (void)msr;
@@ -91,7 +112,7 @@ static int read_deadline(struct vcpu *v, u32 msr, u64 *value)
 static int write_deadline(struct vcpu *v, u32 msr, u64 value)
 {
     (void)msr;
-    return lapic_deadline_write(&v->vm->lapic, value);
+    return lapic_deadline_write(&v->vm->lapic, value, host_tsc());
 }
 
 // ---- what the VMCS holds ----------------------------------------------------------------------
@@ -250,31 +271,35 @@ static int write_zero_only(struct vcpu *v, u32 msr, u64 value)
 
 // Sorted by number.
 static const struct msr_row rows[] = {
-    {IA32_TIME_STAMP_COUNTER, 1,                       read_tsc,                   write_tsc          },
-    {IA32_PLATFORM_ID,        1,                       read_zero,                  NULL               },
-    {IA32_APIC_BASE,          1,                       read_apic_base,             write_apic_base    },
-    {IA32_FEATURE_CONTROL,    1,                       read_feature_control,       NULL               },
-    {IA32_TSC_ADJUST,         1,                       read_tsc_adjust,            write_tsc_adjust   },
-    {IA32_SPEC_CTRL,          1,                       msr_read_spec_ctrl,         msr_write_spec_ctrl},
-    {IA32_BIOS_UPDT_TRIG,     1,                       NULL,                       write_ignored      },
-    {IA32_BIOS_SIGN_ID,       1,                       read_microcode,             write_ignored      },
-    {MSR_PLATFORM_INFO,       1,                       read_platform_info,         NULL               },
-    {IA32_MTRRCAP,            1,                       read_mtrr,                  NULL               },
-    {IA32_ARCH_CAPABILITIES,  1,                       msr_read_arch_capabilities, NULL               },
-    {IA32_MCG_CAP,            1,                       read_zero,                  NULL               },
-    {IA32_MCG_STATUS,         1,                       read_zero,                  write_zero_only    },
-    {IA32_MISC_ENABLE,        1,                       read_misc_enable,           write_misc_enable  },
-    {IA32_DEBUGCTL,           1,                       read_debugctl,              write_debugctl     },
-    {IA32_MTRR_PHYSBASE0,     2 * GUEST_MTRR_VARIABLE, read_mtrr,                  write_mtrr         },
-    {IA32_MTRR_FIX64K_00000,  1,                       read_mtrr,                  write_mtrr         },
-    {IA32_MTRR_FIX16K_80000,  2,                       read_mtrr,                  write_mtrr         },
-    {IA32_MTRR_FIX4K_C0000,   8,                       read_mtrr,                  write_mtrr         },
-    {IA32_PAT,                1,                       read_pat,                   write_pat          },
-    {IA32_MTRR_DEF_TYPE,      1,                       read_mtrr,                  write_mtrr         },
-    {IA32_TSC_DEADLINE,       1,                       read_deadline,              write_deadline     },
-    {IA32_X2APIC_FIRST,       0x100,                   read_x2apic,                write_x2apic       },
-    {IA32_XSS,                1,                       read_zero,                  write_zero_only    },
-    {IA32_EFER,               1,                       read_efer,                  write_efer         },
+    {IA32_TIME_STAMP_COUNTER, 1,                               read_tsc,                   write_tsc          },
+    {IA32_PLATFORM_ID,        1,                               read_zero,                  NULL               },
+    {IA32_APIC_BASE,          1,                               read_apic_base,             write_apic_base    },
+    {IA32_FEATURE_CONTROL,    1,                               read_feature_control,       NULL               },
+    {IA32_TSC_ADJUST,         1,                               read_tsc_adjust,            write_tsc_adjust   },
+    {IA32_SPEC_CTRL,          1,                               msr_read_spec_ctrl,         msr_write_spec_ctrl},
+    {IA32_BIOS_UPDT_TRIG,     1,                               NULL,                       write_ignored      },
+    {IA32_BIOS_SIGN_ID,       1,                               read_microcode,             write_ignored      },
+    {MSR_PLATFORM_INFO,       1,                               read_platform_info,         NULL               },
+    {IA32_MTRRCAP,            1,                               read_mtrr,                  NULL               },
+    {IA32_ARCH_CAPABILITIES,  1,                               msr_read_arch_capabilities, NULL               },
+    {IA32_MCG_CAP,            1,                               read_zero,                  NULL               },
+    {IA32_MCG_STATUS,         1,                               read_zero,                  write_zero_only    },
+    {IA32_MISC_ENABLE,        1,                               read_misc_enable,           write_misc_enable  },
+    {IA32_DEBUGCTL,           1,                               read_debugctl,              write_debugctl     },
+    {IA32_MTRR_PHYSBASE0,     2 * GUEST_MTRR_VARIABLE,         read_mtrr,                  write_mtrr         },
+    {IA32_MTRR_FIX64K_00000,  1,                               read_mtrr,                  write_mtrr         },
+    {IA32_MTRR_FIX16K_80000,  2,                               read_mtrr,                  write_mtrr         },
+    {IA32_MTRR_FIX4K_C0000,   8,                               read_mtrr,                  write_mtrr         },
+    {IA32_PAT,                1,                               read_pat,                   write_pat          },
+    {IA32_MTRR_DEF_TYPE,      1,                               read_mtrr,                  write_mtrr         },
+    {IA32_TSC_DEADLINE,       1,                               read_deadline,              write_deadline     },
+    {IA32_X2APIC_FIRST,       X2APIC_EOI - IA32_X2APIC_FIRST,  read_x2apic,                write_x2apic       },
+    {X2APIC_EOI,              1,                               read_x2apic,                write_x2apic_eoi   },
+    {X2APIC_EOI + 1,          X2APIC_COUNT - X2APIC_EOI - 1,   read_x2apic,                write_x2apic       },
+    {X2APIC_COUNT,            1,                               read_x2apic_count,          write_x2apic       },
+    {X2APIC_COUNT + 1,        IA32_X2APIC_LAST - X2APIC_COUNT, read_x2apic,                write_x2apic       },
+    {IA32_XSS,                1,                               read_zero,                  write_zero_only    },
+    {IA32_EFER,               1,                               read_efer,                  write_efer         },
 };
 
 static const struct msr_row *find_row(u32 msr)
@@ -302,57 +327,108 @@ void vcpu_reset_msrs(struct vcpu *vcpu)
                         MISC_ENABLE_NO_PEBS;
     vcpu->tsc_adjust = 0;
     vcpu->tsc_offset = 0;
+    for (u32 i = 0; i < MSR_SLOTS; i++)
+        vcpu->msrs[i] = (struct msr_slot){.msr = i ^ 1}; // which is looked for elsewhere
     vmcs_write(VMCS_TSC_OFFSET, 0);
     vcpu->vm->lapic.tsc_offset = 0;
 }
 
 // A guest may ask for thousands: each VM's first few are worth a line.
-static void note_unknown(struct vcpu *v, const char *what, u32 msr)
+static int no_such_msr(struct vcpu *v, const char *what, u32 msr)
 {
     if (v->unknown_msrs++ < 16)
         log_debug("vm %s: %s of MSR %xH: #GP", v->vm->name, what, msr);
+    return E_FAULT;
 }
 
-// Those in use are few, and the hash keeps the numbers of a range apart.
-static void count(struct vcpu *v, u32 msr)
+static int read_none(struct vcpu *v, u32 msr, u64 *value)
 {
-    struct msr_count *c = &v->msr_counts[msr % MSR_COUNTS];
-    for (unsigned i = 0; i < MSR_COUNTS && c->count && c->msr != msr; i++)
-        c = &v->msr_counts[(msr + i) % MSR_COUNTS];
-    if (c->count && c->msr != msr)
-        return;
-    c->msr = msr;
-    c->count++;
+    (void)value;
+    return no_such_msr(v, "RDMSR", msr);
+}
+
+static int write_none(struct vcpu *v, u32 msr, u64 value)
+{
+    (void)value;
+    return no_such_msr(v, "WRMSR", msr);
+}
+
+static void fill_slot(struct msr_slot *slot, u32 msr)
+{
+    const struct msr_row *row = find_row(msr);
+    *slot = (struct msr_slot){
+        .msr = msr,
+        .read = row && row->read ? row->read : read_none,
+        .write = row && row->write ? row->write : write_none,
+    };
+}
+
+// Looks where it did not lie at once, and puts it there.
+static struct msr_slot *search_slot(struct vcpu *v, u32 msr)
+{
+    struct msr_slot *first = &v->msrs[msr % MSR_SLOTS], *slot;
+    for (u32 i = 0; i < MSR_SLOTS; i++) {
+        slot = &v->msrs[(msr + i) % MSR_SLOTS];
+        if (!slot->count)
+            fill_slot(slot, msr);
+        if (slot->msr == msr) {
+            struct msr_slot other = *first;
+            *first = *slot;
+            *slot = other;
+            return first;
+        }
+    }
+    fill_slot(&v->other_msr, msr);
+    return &v->other_msr;
+}
+
+// The MSRs in use are few: nearly always the one is meant that was used last of those with its low
+// bits. The others take a second call, so that the first needs no room on the stack.
+static inline struct msr_slot *msr_slot(struct vcpu *v, u32 msr)
+{
+    return &v->msrs[msr % MSR_SLOTS];
+}
+
+static inline enum exit_action read_by(struct vcpu *v, struct msr_slot *slot, u32 msr)
+{
+    u64 value;
+    slot->count++;
+    if (unlikely(slot->read(v, msr, &value) != OK))
+        return ACT_GP;
+    v->regs[GPR_RAX] = (u32)value;
+    v->regs[GPR_RDX] = value >> 32;
+    return ACT_SKIP;
+}
+
+static inline enum exit_action write_by(struct vcpu *v, struct msr_slot *slot, u32 msr)
+{
+    u64 value = v->regs[GPR_RDX] << 32 | (u32)v->regs[GPR_RAX];
+    slot->count++;
+    return (enum exit_action)slot->write(v, msr, value);
+}
+
+NOINLINE static enum exit_action search_and_read(struct vcpu *v, u32 msr)
+{
+    return read_by(v, search_slot(v, msr), msr);
+}
+
+NOINLINE static enum exit_action search_and_write(struct vcpu *v, u32 msr)
+{
+    return write_by(v, search_slot(v, msr), msr);
 }
 
 enum exit_action exit_rdmsr(struct vcpu *vcpu, const struct exit_info *exit)
 {
     (void)exit;
     u32 msr = (u32)vcpu->regs[GPR_RCX];
-    const struct msr_row *row = find_row(msr);
-    u64 value;
-
-    count(vcpu, msr);
-    if (!row || !row->read || row->read(vcpu, msr, &value) != OK) {
-        note_unknown(vcpu, "RDMSR", msr);
-        return raise_gp(vcpu);
-    }
-    vcpu->regs[GPR_RAX] = (u32)value;
-    vcpu->regs[GPR_RDX] = value >> 32;
-    return ACT_SKIP;
+    struct msr_slot *slot = msr_slot(vcpu, msr);
+    return likely(slot->msr == msr) ? read_by(vcpu, slot, msr) : search_and_read(vcpu, msr);
 }
 
 enum exit_action exit_wrmsr(struct vcpu *vcpu, const struct exit_info *exit)
 {
     (void)exit;
     u32 msr = (u32)vcpu->regs[GPR_RCX];
-    u64 value = vcpu->regs[GPR_RDX] << 32 | (u32)vcpu->regs[GPR_RAX];
-    const struct msr_row *row = find_row(msr);
-
-    count(vcpu, msr);
-    if (!row || !row->write || row->write(vcpu, msr, value) != OK) {
-        note_unknown(vcpu, "WRMSR", msr);
-        return raise_gp(vcpu);
-    }
-    return ACT_SKIP;
+    struct msr_slot *slot = msr_slot(vcpu, msr);
+    return likely(slot->msr == msr) ? write_by(vcpu, slot, msr) : search_and_write(vcpu, msr);
 }

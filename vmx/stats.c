@@ -59,11 +59,11 @@ static void by_address(const struct bus *bus)
 }
 
 // The one with the lowest number that is not below from, or NULL.
-static const struct msr_count *next_msr(const struct vcpu *v, u64 from)
+static const struct msr_slot *next_msr(const struct vcpu *v, u64 from)
 {
-    const struct msr_count *next = NULL;
-    for (unsigned i = 0; i < MSR_COUNTS; i++) {
-        const struct msr_count *c = &v->msr_counts[i];
+    const struct msr_slot *next = NULL;
+    for (unsigned i = 0; i < MSR_SLOTS; i++) {
+        const struct msr_slot *c = &v->msrs[i];
         if (c->count && c->msr >= from && (!next || c->msr < next->msr))
             next = c;
     }
@@ -72,7 +72,7 @@ static const struct msr_count *next_msr(const struct vcpu *v, u64 from)
 
 static void by_msr(const struct vcpu *v)
 {
-    const struct msr_count *c;
+    const struct msr_slot *c;
     for (u64 from = 0; (c = next_msr(v, from)); from = (u64)c->msr + 1)
         log_info("stats:   MSR %xH %u", c->msr, c->count);
 }

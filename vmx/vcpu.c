@@ -192,8 +192,9 @@ int vcpu_init(struct vcpu *vcpu, struct vm *vm, const struct vmx_caps *caps,
     vcpu->caps = caps;
     vcpu->vpid = 1;
     vcpu->held = -1;
+    vcpu->recent_ram = &vm->ram[0];
     vcpu->preemption_rate = caps->preemption_rate;
-    vcpu->preemption_slack = 2 * (BIT(caps->preemption_rate) - 1);
+    deadline_set_rate(&vm->timers, caps->preemption_rate);
     vcpu->xcr0_allowed = xcr0_offered();
     int err = negotiate(vcpu, values);
     if (err == OK)
@@ -414,7 +415,9 @@ static bool is_plain(const struct vcpu *v)
 enum vcpu_pause vcpu_run(struct vcpu *vcpu)
 {
     CHECK(vcpu->loaded);
-    vcpu->turn = is_plain(vcpu) ? vcpu_turn : vcpu_turn_with_care;
+    bool plain = is_plain(vcpu);
+    vcpu->answer = plain ? exit_answer : exit_answer_with_care;
+    vcpu->finish = plain ? exit_finish : exit_finish_with_care;
     if (vcpu_prepare(vcpu)) {
         int result = vmx_run(vcpu);
         if (result)

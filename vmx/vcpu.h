@@ -3,11 +3,13 @@
 // brought it out and makes it ready to enter again.
 #pragma once
 
+#include "arch/x86_64/lib/err.h"
 #include "guest/vm.h"
 #include "vmx/caps.h"
 #include "vmx/cpuid_policy.h"
 #include "vmx/events.h"
 #include "vmx/guest_mtrr.h"
+#include "vmx/mmio.h"
 
 // General registers by their encoding in instructions.
 enum gpr {
@@ -40,12 +42,13 @@ enum exit_reason {
 // Which further exit fields are read before a reason's handler; the others hold what an earlier
 // exit left.
 enum exit_needs {
-    NEED_Q = 1u << 0, // exit qualification
-    NEED_L = 1u << 1, // instruction length: read at every exit, but valid only for these
-    NEED_I = 1u << 2, // interruption information and error code
-    NEED_V = 1u << 3, // IDT-vectoring information and error code
-    NEED_A = 1u << 4, // guest-physical and guest-linear address
-    NEED_N = 1u << 5, // instruction information
+    NEED_Q = 1u << 0,   // exit qualification
+    NEED_L = 1u << 1,   // instruction length: read at every exit, but valid only for these
+    NEED_I = 1u << 2,   // interruption information and error code
+    NEED_V = 1u << 3,   // IDT-vectoring information and error code
+    NEED_A = 1u << 4,   // guest-physical and guest-linear address
+    NEED_N = 1u << 5,   // instruction information
+    NEED_OWN = 1u << 6, // the handler reads them itself
 };
 
 #define EXIT_READS 5u // fields that enter.asm reads
@@ -67,13 +70,15 @@ struct exit_info {
 
 // What a handler wants done next; the run loop does it, and it alone moves RIP.
 enum exit_action {
-    ACT_RESUME, // the same instruction again, or the state is as it should be
-    ACT_SKIP,   // the instruction is done
-    ACT_REPEAT, // an element of a repeated instruction is done, and more are to come
-    ACT_FAULT,  // vcpu->exception is to be delivered; RIP stays
-    ACT_IDLE,   // the instruction is done and the vCPU waits for an event
-    ACT_STOP,   // vm_stop has been called
+    ACT_SKIP,         // the instruction is done; 0, as OK is
+    ACT_RESUME,       // the same instruction again, or the state is as it should be
+    ACT_REPEAT,       // an element of a repeated instruction is done, and more are to come
+    ACT_FAULT,        // vcpu->exception is to be delivered; RIP stays
+    ACT_IDLE,         // the instruction is done and the vCPU waits for an event
+    ACT_STOP,         // vm_stop has been called
+    ACT_GP = E_FAULT, // the instruction is #GP(0)
 };
+_Static_assert((int)ACT_SKIP == OK, "what an MSR's function returns is an action");
 
 struct vcpu;
 typedef enum exit_action (*exit_handler)(struct vcpu *vcpu, const struct exit_info *exit);
@@ -108,10 +113,12 @@ struct vcpu_spec {
     bool arch_capabilities; // IA32_ARCH_CAPABILITIES is there
 };
 
-// How often an MSR was read or written with an exit; those that find no place are not counted.
-#define MSR_COUNTS 64u
-struct msr_count {
-    u32 msr, count;
+// An MSR that the guest has used: how often, and who answers for it, with OK or E_FAULT for #GP(0).
+#define MSR_SLOTS 64u
+struct msr_slot {
+    u32 msr, count; // a count of 0: the slot is free
+    int (*read)(struct vcpu *vcpu, u32 msr, u64 *value);
+    int (*write)(struct vcpu *vcpu, u32 msr, u64 value);
 };
 
 // Why vcpu_run() has returned.
@@ -125,7 +132,9 @@ struct vcpu {
     // What enter.asm touches comes first.
     u64 regs[GPR_COUNT]; // RSP is in the VMCS
     struct exit_info exit;
-    struct vcpu *(*turn)(struct vcpu *vcpu); // vcpu_turn() or vcpu_turn_with_care()
+    // exit_answer() and exit_finish(), or the two with care.
+    enum exit_action (*answer)(struct vcpu *vcpu);
+    struct vcpu *(*finish)(struct vcpu *vcpu, enum exit_action action);
     u32 launched;
 
     u32 halted; // in HLT
@@ -142,9 +151,8 @@ struct vcpu {
     u64 tsc_offset;         // guest TSC = host TSC + this
 
     bool has_preemption_timer, has_virtual_nmis, has_ack_on_exit, unrestricted;
-    bool has_ibpb;        // the CPU has IA32_PRED_CMD
-    u8 preemption_rate;   // the preemption timer counts once every 2^rate ticks
-    u64 preemption_slack; // ticks: see arm()
+    bool has_ibpb;      // the CPU has IA32_PRED_CMD
+    u8 preemption_rate; // the preemption timer counts once every 2^rate ticks; as in vm->timers
     hpa_t vmcs, io_bitmap_a, io_bitmap_b, msr_bitmap;
     u16 vpid;
     bool loaded; // this VMCS is current on this CPU
@@ -159,7 +167,9 @@ struct vcpu {
     u32 unknown_msrs; // accesses that were #GP
     u64 tsc_adjust, misc_enable;
     u64 xcr0, xcr0_allowed;
-    u64 pdptes[4]; // for a walk of PAE paging
+    u64 pdptes[4];                      // for a walk of PAE paging
+    struct mmio_move moves[MMIO_MOVES]; // by RIP % MMIO_MOVES
+    const struct vm_ram *recent_ram;    // where ram_at() found something last
     struct cpuid_table cpuid;
 
     // What exits do not switch, valid while the vCPU is not loaded.
@@ -169,7 +179,9 @@ struct vcpu {
     hpa_t fpu; // FXSAVE or XSAVE area, a page
 
     u64 exits[REASON_COUNT]; // how often each reason came
-    struct msr_count msr_counts[MSR_COUNTS];
+    struct msr_slot
+        msrs[MSR_SLOTS];       // from number % MSR_SLOTS on; those that find no place are not kept
+    struct msr_slot other_msr; // the latest of those
     // For self-tests: sees each exit before the table and may answer it instead (return true).
     bool (*hook)(struct vcpu *vcpu, const struct exit_info *exit, enum exit_action *action);
     void *hook_ctx;

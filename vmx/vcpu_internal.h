@@ -46,14 +46,20 @@ void vcpu_care_before_entry(struct vcpu *vcpu);
 // The vCPU, or NULL if it is not to be entered: vcpu->pause says why.
 struct vcpu *vcpu_prepare(struct vcpu *vcpu);
 
-// Answers the exit in vcpu->exit: the table's handler, then what it asks for.
-void exit_dispatch(struct vcpu *vcpu);
+// What enter.asm calls after an exit, one after the other. exit_answer() counts the exit in
+// vcpu->exit and calls its handler; exit_finish() does what the handler wants done and prepares the
+// next entry, as vcpu_prepare(). Those with care are for a vCPU with a hook, without a preemption
+// timer, or with anything else that the others leave out.
+enum exit_action exit_answer(struct vcpu *vcpu);
+enum exit_action exit_answer_with_care(struct vcpu *vcpu);
+struct vcpu *exit_finish(struct vcpu *vcpu, enum exit_action action);
+struct vcpu *exit_finish_with_care(struct vcpu *vcpu, enum exit_action action);
 
-// Answers the exit and prepares the next entry, as vcpu_prepare(): what enter.asm calls after an
-// exit. The one with care is for a vCPU with a hook, without a preemption timer, or with anything
-// else that the other leaves out.
-struct vcpu *vcpu_turn(struct vcpu *vcpu);
-struct vcpu *vcpu_turn_with_care(struct vcpu *vcpu);
+// Reads these fields of the exit (a set of enum exit_needs) into vcpu->exit and vcpu->vectored.
+void exit_read_fields(struct vcpu *vcpu, u32 needs);
+
+// Does what a handler wants done.
+void exit_act(struct vcpu *vcpu, enum exit_action action);
 
 // An external interrupt that an exit reported is the host's: runs its handler.
 void vcpu_host_interrupt(struct vcpu *vcpu, const struct exit_info *exit);

@@ -256,7 +256,7 @@ static void write_deadline(struct machine *m)
     u64 read = 0;
     if (take(m, 1) & 1)
         value += m->now + m->lapic.tsc_offset;
-    if (lapic_deadline_write(&m->lapic, value) != OK)
+    if (lapic_deadline_write(&m->lapic, value, m->now) != OK)
         return;
     CHECK(lapic_deadline_read(&m->lapic, &read) == OK);
     CHECK(read == 0 || (read == value && deadline_armed(&m->lapic.timer.deadline)));

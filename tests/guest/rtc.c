@@ -158,6 +158,17 @@ RTC_TEST(update_carries_up_to_the_century)
     G_EXPECT_EQ(get(CENTURY), 0x20);
 }
 
+// Reads while UIP is this. The TSC before the last read that found it so.
+static u64 read_while(u8 uip)
+{
+    u64 before = rdtsc(), found = before;
+    while ((inb(RTC + 1) & UIP) == uip) {
+        found = before;
+        before = rdtsc();
+    }
+    return found;
+}
+
 // A timer of the local APIC sleeps until shortly before.
 RTC_TEST(uip_comes_244_microseconds_before_the_update)
 {
@@ -170,17 +181,14 @@ RTC_TEST(uip_comes_244_microseconds_before_the_update)
     struct started s = start_divider(RATE_1024);
     lapic_write(APIC_TMICT, rt_info->lapic_hz / 2 - rt_info->lapic_hz / 2000);
     halt_until(1);
-    u64 early = rdtsc();
     outb(RTC, A);
-    while (!(inb(RTC + 1) & UIP))
-        early = rdtsc();
+    u64 early = read_while(0);
     u64 seen = rdtsc(), half = rt_info->tsc_hz / 2;
     G_EXPECT(early <= s.to + half - 244 * us);
     G_EXPECT(seen >= s.from + half - 245 * us);
     G_EXPECT_EQ(get(SECONDS), 0);
     outb(RTC, A);
-    while (inb(RTC + 1) & UIP)
-        early = rdtsc();
+    early = read_while(UIP);
     seen = rdtsc();
     G_EXPECT(early <= s.to + half);
     G_EXPECT(seen >= s.from + half);

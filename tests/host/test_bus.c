@@ -176,12 +176,14 @@ static void test_ends_of_the_spaces(void **state)
     struct fixture *f = *state;
     assert_int_equal(bus_attach(&f->bus, &f->a.dev, IO_PORT, 0xffff, 1), OK);
     assert_int_equal(bus_attach(&f->bus, &f->b.dev, IO_MEM, 0, 0x10), OK);
-    assert_int_equal(bus_attach(&f->bus, &f->c.dev, IO_MEM, ~0ull, 1), OK);
+    assert_int_equal(bus_attach(&f->bus, &f->c.dev, IO_MEM, ~0ull, 1), E_RANGE);
+    assert_int_equal(bus_attach(&f->bus, &f->c.dev, IO_MEM, ~1ull, 1), OK);
     bus_read(&f->bus, IO_PORT, 0xffff, 1, IO_DONE);
     bus_read(&f->bus, IO_PORT, 0xffff, 4, IO_UNCLAIMED);
     bus_read(&f->bus, IO_MEM, 0, 8, IO_DONE);
     bus_read(&f->bus, IO_MEM, ~0ull, 4, IO_UNCLAIMED); // wraps into b, which answered last
-    bus_read(&f->bus, IO_MEM, ~0ull, 1, IO_DONE);
+    bus_read(&f->bus, IO_MEM, ~0ull, 1, IO_UNCLAIMED);
+    bus_read(&f->bus, IO_MEM, ~1ull, 1, IO_DONE);
     assert_int_equal(f->b.accesses, 1);
     assert_int_equal(f->c.accesses, 1);
 }

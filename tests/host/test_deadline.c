@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/deadline.h"
 #include "arch/x86_64/lib/types.h"
 
@@ -241,6 +242,34 @@ static void test_cancelling_what_is_not_in_the_queue_is_our_bug(void **state)
     expect_assert_failure(deadline_cancel(&f->queue, &beyond.entry));
 }
 
+// The nearest in counts is kept through whatever happens, and never before the nearest itself.
+static void test_next_count_is_kept(void **state)
+{
+    static const u8 rates[] = {0, 5};
+    struct fixture *f = *state;
+    u64 seed = 1;
+    assert_true(f->queue.next_count == DEADLINE_NEVER);
+    for (unsigned i = 0; i < 4000; i++) {
+        u8 rate = rates[i / 2000];
+        deadline_set_rate(&f->queue, rate);
+        seed = seed * 6364136223846793005ull + 1442695040888963407ull;
+        struct deadline *entry = &f->probes[seed >> 33 & 3].entry;
+        if (seed >> 60 < 4)
+            deadline_cancel(&f->queue, entry);
+        else
+            deadline_arm(&f->queue, entry, seed >> 60 < 6 ? DEADLINE_NEVER : seed >> 50);
+        u64 next = deadline_next(&f->queue), count = f->queue.next_count;
+        if (rate == 0) {
+            assert_true(count == next);
+        } else if (next != DEADLINE_NEVER) {
+            assert_true(count << rate >= next);
+            assert_true((count << rate) - next <= BIT(rate));
+        } else {
+            assert_true(count > DEADLINE_NEVER >> rate);
+        }
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -255,6 +284,7 @@ int main(void)
         TEST(test_rearm_within_run_is_fired_again),
         TEST(test_tiny_period_does_not_hold_the_caller),
         TEST(test_firing_may_cancel_and_arm_others),
+        TEST(test_next_count_is_kept),
         TEST(test_overfull_is_our_bug),
         TEST(test_cancelling_what_is_not_in_the_queue_is_our_bug),
     };

@@ -44,6 +44,39 @@ static void cpuid_takes_eax_and_ecx_and_clears_upper_halves(void **state)
     rig_close(r);
 }
 
+static void check_cpuid(struct vmx_rig *r, u32 leaf, u32 subleaf)
+{
+    struct cpuid_state state = {.cr4 = vmcs_read(VMCS_GUEST_CR4), .xcr0 = r->vcpu.xcr0};
+    struct cpuid_regs want = cpuid_lookup(&r->vcpu.cpuid, leaf, subleaf, &state);
+    r->vcpu.regs[GPR_RAX] = leaf;
+    r->vcpu.regs[GPR_RCX] = subleaf;
+    rig_exit(r, &(struct rig_exit){.reason = REASON_CPUID, .length = 2});
+    assert_int_equal(r->vcpu.regs[GPR_RAX], want.eax);
+    assert_int_equal(r->vcpu.regs[GPR_RBX], want.ebx);
+    assert_int_equal(r->vcpu.regs[GPR_RCX], want.ecx);
+    assert_int_equal(r->vcpu.regs[GPR_RDX], want.edx);
+}
+
+// Answers that are kept ready must not be given to other questions, or when they are old.
+static void cpuid_answers_the_same_however_often_it_is_asked(void **state)
+{
+    static const u32 leaves[] = {0,    0x20, 0x40000000, 0x80000000, 4,          7,         0x0b,
+                                 0x0d, 1,    0x40000001, 0x80000001, ~0u,        0x10000d,  0x2d,
+                                 0x21, 0x24, 0x27,       0x40000010, 0x80000008, 0x8000001f};
+    (void)state;
+    struct vmx_rig *r =
+        rig_open(&(struct rig_options){.xcr0_allowed = XCR0_X87 | XCR0_SSE | XCR0_AVX});
+    for (unsigned round = 0; round < 4; round++) {
+        vmcs_write(VMCS_GUEST_CR4, vmcs_read(VMCS_GUEST_CR4) ^ CR4_OSXSAVE);
+        r->vcpu.xcr0 ^= XCR0_AVX;
+        for (unsigned i = 0; i < ARRAY_SIZE(leaves); i++)
+            for (u32 subleaf = 0; subleaf < 4; subleaf++)
+                for (unsigned again = 0; again <= round % 2; again++)
+                    check_cpuid(r, leaves[i], subleaf);
+    }
+    rig_close(r);
+}
+
 static void cpuid_shows_osxsave_as_cr4_has_it(void **state)
 {
     (void)state;
@@ -420,6 +453,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cpuid_takes_eax_and_ecx_and_clears_upper_halves),
+        cmocka_unit_test(cpuid_answers_the_same_however_often_it_is_asked),
         cmocka_unit_test(cpuid_shows_osxsave_as_cr4_has_it),
         cmocka_unit_test(cpuid_hides_an_apic_that_is_off),
         cmocka_unit_test(cpuid_leaf_d_follows_xcr0),

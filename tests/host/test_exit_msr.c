@@ -479,6 +479,51 @@ static void arch_capabilities_are_the_hosts_less_what_needs_more(void **state)
     rig_close(r);
 }
 
+// ---- where they are found ---------------------------------------------------------------------
+
+static u32 count_of(const struct vmx_rig *r, u32 msr)
+{
+    u32 count = 0;
+    for (unsigned i = 0; i < MSR_SLOTS; i++)
+        if (r->vcpu.msrs[i].count && r->vcpu.msrs[i].msr == msr)
+            count += r->vcpu.msrs[i].count;
+    return count;
+}
+
+// Numbers whose low bits are the same get in each other's way, but not in each other's place.
+static void msrs_of_like_numbers_are_told_apart(void **state)
+{
+    (void)state;
+    struct vmx_rig *r = rig_open(NULL);
+    for (u32 i = 1; i <= 5; i++) {
+        assert_true(wrmsr(r, IA32_TSC_ADJUST, i));
+        assert_true(wrmsr(r, IA32_MISC_ENABLE, 1));
+        assert_int_equal(rdmsr(r, IA32_TSC_ADJUST), i);
+        assert_int_equal(rdmsr(r, IA32_TSC_ADJUST + MSR_SLOTS), GP);
+        assert_int_equal(rdmsr(r, IA32_TSC_ADJUST + 2 * MSR_SLOTS), GP);
+        assert_int_equal(rdmsr(r, IA32_TSC_ADJUST), i);
+        assert_int_equal(count_of(r, IA32_TSC_ADJUST), 3 * i);
+        assert_int_equal(count_of(r, IA32_TSC_ADJUST + MSR_SLOTS), i);
+        assert_int_equal(count_of(r, IA32_MISC_ENABLE), i);
+    }
+    rig_close(r);
+}
+
+static void more_msrs_than_are_kept_work_all_the_same(void **state)
+{
+    (void)state;
+    struct vmx_rig *r = rig_open(NULL);
+    for (u32 round = 0; round < 2; round++) {
+        for (u32 msr = 0x10000; msr < 0x10000 + 3 * MSR_SLOTS; msr++)
+            assert_int_equal(rdmsr(r, msr), GP);
+        assert_true(wrmsr(r, IA32_TSC_ADJUST, round + 7));
+        assert_int_equal(rdmsr(r, IA32_TSC_ADJUST), round + 7);
+        assert_int_equal(rdmsr(r, IA32_TSC_ADJUST), round + 7);
+    }
+    assert_int_equal(count_of(r, 0x10000 + 5), 2);
+    rig_close(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -499,6 +544,8 @@ int main(void)
         cmocka_unit_test(spec_ctrl_is_passed_once_it_is_used),
         cmocka_unit_test(speculation_control_goes_with_its_cpuid_bits),
         cmocka_unit_test(arch_capabilities_are_the_hosts_less_what_needs_more),
+        cmocka_unit_test(msrs_of_like_numbers_are_told_apart),
+        cmocka_unit_test(more_msrs_than_are_kept_work_all_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -391,7 +391,7 @@ static void test_deadline_mode_disarms_the_count(void **state)
         assert_int_equal(rd(f, APIC_TMICT), 0);
         assert_int_equal(rd(f, APIC_TMCCT), 0);
         assert_int_equal(f->queue.count, 0);
-        assert_int_equal(lapic_deadline_write(&f->lapic, f->now + 50), OK);
+        assert_int_equal(lapic_deadline_write(&f->lapic, f->now + 50, f->now), OK);
         wr(f, APIC_LVT_TIMER, lvts[i]);
         assert_int_equal(f->queue.count, 0);
         wr(f, APIC_LVT_TIMER, LVT_DEADLINE);
@@ -412,7 +412,7 @@ static void test_reserved_mode(void **state)
     wr(f, APIC_LVT_TIMER, 0x60000 | VECTOR);
     assert_int_equal(f->queue.count, 0);
     wr(f, APIC_TMICT, 100000);
-    assert_int_equal(lapic_deadline_write(&f->lapic, f->now + 5), OK);
+    assert_int_equal(lapic_deadline_write(&f->lapic, f->now + 5, f->now), OK);
     assert_int_equal(f->queue.count, 0);
     assert_int_equal(rd(f, APIC_TMCCT), 0);
 }
@@ -431,7 +431,7 @@ static void test_tsc_deadline(void **state)
     struct fixture *f = *state;
     start(f, CLOCK_HZ, 25000000, LVT_DEADLINE);
     f->lapic.tsc_offset = 5000;
-    assert_int_equal(lapic_deadline_write(&f->lapic, 6700), OK); // it is 6000
+    assert_int_equal(lapic_deadline_write(&f->lapic, 6700, f->now), OK); // it is 6000
     assert_int_equal(deadline_msr(f), 6700);
     assert_int_equal(deadline_next(&f->queue), 1700);
     run_to(f, 1699);
@@ -440,10 +440,10 @@ static void test_tsc_deadline(void **state)
     assert_true(ticked(f));
     assert_int_equal(deadline_msr(f), 0);
     assert_int_equal(f->queue.count, 0);
-    assert_int_equal(lapic_deadline_write(&f->lapic, 9000), OK);
-    assert_int_equal(lapic_deadline_write(&f->lapic, 8000), OK); // moved
+    assert_int_equal(lapic_deadline_write(&f->lapic, 9000, f->now), OK);
+    assert_int_equal(lapic_deadline_write(&f->lapic, 8000, f->now), OK); // moved
     assert_int_equal(deadline_next(&f->queue), 3000);
-    assert_int_equal(lapic_deadline_write(&f->lapic, 0), OK); // disarmed
+    assert_int_equal(lapic_deadline_write(&f->lapic, 0, f->now), OK); // disarmed
     assert_int_equal(f->queue.count, 0);
     assert_int_equal(deadline_msr(f), 0);
     assert_false(ticked(f));
@@ -455,14 +455,14 @@ static void test_past_deadline_fires_at_once(void **state)
     start(f, CLOCK_HZ, CLOCK_HZ, LVT_DEADLINE);
     static const u64 past[] = {1000, 999, 1};
     for (size_t i = 0; i < ARRAY_SIZE(past); i++) {
-        assert_int_equal(lapic_deadline_write(&f->lapic, past[i]), OK);
+        assert_int_equal(lapic_deadline_write(&f->lapic, past[i], f->now), OK);
         assert_true(ticked(f));
         assert_int_equal(deadline_msr(f), 0);
         assert_int_equal(f->queue.count, 0);
     }
     // A past one replaces a future one, and the interrupt comes once.
-    assert_int_equal(lapic_deadline_write(&f->lapic, 2000), OK);
-    assert_int_equal(lapic_deadline_write(&f->lapic, 500), OK);
+    assert_int_equal(lapic_deadline_write(&f->lapic, 2000, f->now), OK);
+    assert_int_equal(lapic_deadline_write(&f->lapic, 500, f->now), OK);
     assert_true(ticked(f));
     run_to(f, 3000);
     assert_false(ticked(f));
@@ -472,14 +472,14 @@ static void test_deadline_outside_its_mode(void **state)
 {
     struct fixture *f = *state;
     start(f, CLOCK_HZ, CLOCK_HZ, LVT_ONESHOT);
-    assert_int_equal(lapic_deadline_write(&f->lapic, 1), OK);
+    assert_int_equal(lapic_deadline_write(&f->lapic, 1, f->now), OK);
     assert_int_equal(deadline_msr(f), 0);
     assert_false(ticked(f));
     struct lapic_config config = f->lapic.config;
     config.tsc_deadline = false;
     lapic_init(&f->lapic, &config);
     u64 value;
-    assert_int_equal(lapic_deadline_write(&f->lapic, 1), E_FAULT);
+    assert_int_equal(lapic_deadline_write(&f->lapic, 1, f->now), E_FAULT);
     assert_int_equal(lapic_deadline_read(&f->lapic, &value), E_FAULT);
 }
 
@@ -487,7 +487,7 @@ static void test_masked_deadline_passes_silently(void **state)
 {
     struct fixture *f = *state;
     start(f, CLOCK_HZ, CLOCK_HZ, APIC_LVT_MASKED | LVT_DEADLINE);
-    assert_int_equal(lapic_deadline_write(&f->lapic, 1500), OK);
+    assert_int_equal(lapic_deadline_write(&f->lapic, 1500, f->now), OK);
     run_to(f, 1500);
     assert_int_equal(deadline_msr(f), 0);
     wr(f, APIC_LVT_TIMER, LVT_DEADLINE);
@@ -498,9 +498,9 @@ static void test_an_owed_deadline_is_not_lost_by_the_next(void **state)
 {
     struct fixture *f = *state;
     start(f, CLOCK_HZ, CLOCK_HZ, LVT_DEADLINE);
-    assert_int_equal(lapic_deadline_write(&f->lapic, 1500), OK);
+    assert_int_equal(lapic_deadline_write(&f->lapic, 1500, f->now), OK);
     f->now = 1500;
-    assert_int_equal(lapic_deadline_write(&f->lapic, 9000), OK);
+    assert_int_equal(lapic_deadline_write(&f->lapic, 9000, f->now), OK);
     assert_true(ticked(f));
     assert_int_equal(deadline_msr(f), 9000);
 }
@@ -509,7 +509,7 @@ static void test_tsc_changes_under_a_deadline(void **state)
 {
     struct fixture *f = *state;
     start(f, CLOCK_HZ, CLOCK_HZ, LVT_DEADLINE);
-    assert_int_equal(lapic_deadline_write(&f->lapic, 5000), OK);
+    assert_int_equal(lapic_deadline_write(&f->lapic, 5000, f->now), OK);
     f->lapic.tsc_offset = 1000;
     lapic_tsc_changed(&f->lapic);
     assert_int_equal(deadline_next(&f->queue), 4000);
@@ -526,12 +526,12 @@ static void test_tsc_changes_under_a_deadline(void **state)
     assert_false(ticked(f));
     f->now = 10000;
     f->lapic.tsc_offset = 0;
-    assert_int_equal(lapic_deadline_write(&f->lapic, 10400), OK);
+    assert_int_equal(lapic_deadline_write(&f->lapic, 10400, f->now), OK);
     f->lapic.tsc_offset = 500;
     lapic_tsc_changed(&f->lapic);
     assert_true(ticked(f));
     // RESET forgets a deadline for good.
-    assert_int_equal(lapic_deadline_write(&f->lapic, 90000), OK);
+    assert_int_equal(lapic_deadline_write(&f->lapic, 90000, f->now), OK);
     lapic_receive_init(&f->lapic);
     lapic_tsc_changed(&f->lapic);
     assert_int_equal(f->queue.count, 0);
@@ -549,12 +549,12 @@ static void test_guest_tsc_near_its_end(void **state)
     struct fixture *f = *state;
     start(f, CLOCK_HZ, CLOCK_HZ, LVT_DEADLINE);
     f->lapic.tsc_offset = ~0ull - 2000; // it is 2^64 - 1001
-    assert_int_equal(lapic_deadline_write(&f->lapic, ~0ull), OK);
+    assert_int_equal(lapic_deadline_write(&f->lapic, ~0ull, f->now), OK);
     assert_int_equal(deadline_next(&f->queue), 2000);
-    assert_int_equal(lapic_deadline_write(&f->lapic, 100), OK); // past, as numbers compare
+    assert_int_equal(lapic_deadline_write(&f->lapic, 100, f->now), OK); // past, as numbers compare
     assert_true(ticked(f));
     f->lapic.tsc_offset = 0 - 1000ull; // it is 0
-    assert_int_equal(lapic_deadline_write(&f->lapic, ~0ull), OK);
+    assert_int_equal(lapic_deadline_write(&f->lapic, ~0ull, f->now), OK);
     assert_true(deadline_next(&f->queue) == DEADLINE_NEVER);
     run_to(f, 1ull << 62);
     assert_false(ticked(f));

@@ -28,7 +28,7 @@ static u8 memory[MEMORY_SIZE] ALIGNED(PAGE_SIZE);
 
 static u64 values[ENCODINGS];
 static bool known[ENCODINGS];
-static unsigned writes;
+static unsigned writes, reads[ENCODINGS];
 
 static void check_known(u32 encoding)
 {
@@ -54,7 +54,13 @@ void fake_vmcs_set(u32 encoding, u64 value)
 u64 fake_vmcs_read(u32 encoding)
 {
     check_known(encoding);
+    reads[encoding]++;
     return values[encoding];
+}
+
+unsigned fake_vmcs_reads(u32 encoding)
+{
+    return reads[encoding];
 }
 
 void fake_vmcs_write(u32 encoding, u64 value)
@@ -68,6 +74,7 @@ void fake_vmcs_write(u32 encoding, u64 value)
 void fake_vmcs_clear(void)
 {
     memset(values, 0, sizeof(values));
+    memset(reads, 0, sizeof(reads));
     writes = 0;
 }
 
@@ -225,7 +232,7 @@ static enum io_result device_access(struct device *dev, struct io_access *io)
 static void attach(struct vmx_rig *rig, struct rig_device *d, const char *name, enum io_space space,
                    u64 base, u64 size)
 {
-    static const struct device_ops ops = {device_reset, device_access};
+    static const struct device_ops ops = {.reset = device_reset, .access = device_access};
     d->dev = (struct device){name, &ops};
     d->base = base;
     CHECK(bus_attach(&rig->vm.bus, &d->dev, space, base, size) == OK);
@@ -330,9 +337,11 @@ static void make_vcpu(struct vmx_rig *rig, const struct rig_options *o)
                                  .maxphyaddr = rig->caps.maxphyaddr};
 
     *v = (struct vcpu){.vm = &rig->vm, .caps = &rig->caps, .vpid = 1, .held = -1};
+    v->recent_ram = &rig->vm.ram[0];
     v->preemption_rate = rig->caps.preemption_rate;
-    v->preemption_slack = 2 * (BIT(rig->caps.preemption_rate) - 1);
-    v->turn = vcpu_turn;
+    deadline_set_rate(&rig->vm.timers, rig->caps.preemption_rate);
+    v->answer = exit_answer;
+    v->finish = exit_finish;
     v->xcr0_allowed = o->xcr0_allowed;
     v->host_arch_capabilities = RIG_ARCH_CAP;
     v->host_microcode = RIG_MICROCODE;
@@ -440,13 +449,15 @@ static void come_out(struct vmx_rig *rig, const struct rig_exit *exit)
 void rig_exit(struct vmx_rig *rig, const struct rig_exit *exit)
 {
     come_out(rig, exit);
-    exit_dispatch(&rig->vcpu);
+    struct vcpu *v = &rig->vcpu;
+    exit_act(v, v->hook ? exit_answer_with_care(v) : exit_answer(v));
 }
 
 bool rig_turn(struct vmx_rig *rig, const struct rig_exit *exit)
 {
     come_out(rig, exit);
-    return rig->vcpu.turn(&rig->vcpu) != NULL;
+    struct vcpu *v = &rig->vcpu;
+    return v->finish(v, v->answer(v)) != NULL;
 }
 
 static bool read_field(void *ctx, u32 field, u64 *value)

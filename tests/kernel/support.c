@@ -181,7 +181,7 @@ static enum io_result fifo_access(struct device *dev, struct io_access *io)
 
 void add_fifo(struct lab *lab)
 {
-    static const struct device_ops ops = {fifo_reset, fifo_access};
+    static const struct device_ops ops = {.reset = fifo_reset, .access = fifo_access};
     fifo.dev = (struct device){"fifo", &ops};
     fifo_reset(&fifo.dev);
     CHECK(bus_attach(&lab->vm->bus, &fifo.dev, IO_PORT, FIFO_DATA, 4) == OK);

@@ -1,16 +1,26 @@
 // SPDX-License-Identifier: MIT
 #include "arch/x86_64/lib/deadline.h"
 
+#include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/check.h"
+
+// A whole count more where a count is more than a tick: rounding up, or one count late.
+static void note_next(struct deadline_queue *queue, u64 next)
+{
+    queue->next_count = (next >> queue->rate) + queue->round;
+}
 
 void deadline_queue_init(struct deadline_queue *queue, struct deadline **heap, u32 capacity)
 {
-    *queue = (struct deadline_queue){.next = DEADLINE_NEVER, .heap = heap, .capacity = capacity};
+    *queue = (struct deadline_queue){.heap = heap, .capacity = capacity};
+    note_next(queue, DEADLINE_NEVER);
 }
 
-static void note_next(struct deadline_queue *queue)
+void deadline_set_rate(struct deadline_queue *queue, u8 rate)
 {
-    queue->next = queue->count ? queue->heap[0]->when : DEADLINE_NEVER;
+    queue->rate = rate;
+    queue->round = rate != 0;
+    note_next(queue, deadline_next(queue));
 }
 
 static void place(struct deadline **heap, u32 index, struct deadline *entry)
@@ -58,16 +68,40 @@ static void settle(const struct deadline_queue *queue, u32 index, struct deadlin
         sift_down(queue->heap, queue->count, index, entry);
 }
 
-void deadline_arm(struct deadline_queue *queue, struct deadline *entry, u64 when)
+// Whether entry, which is at index, need not move for its new time.
+static inline bool in_order(const struct deadline_queue *queue, u32 index, u64 when)
 {
-    entry->when = when;
+    struct deadline *const *heap = queue->heap;
+    u32 child = 2 * index + 1;
+    if (index > 0 && when < heap[(index - 1) / 2]->when)
+        return false;
+    if (child >= queue->count)
+        return true;
+    if (heap[child]->when < when)
+        return false;
+    return child + 1 == queue->count || heap[child + 1]->when >= when;
+}
+
+NOINLINE static void arm_elsewhere(struct deadline_queue *queue, struct deadline *entry)
+{
     if (deadline_armed(entry)) {
         settle(queue, entry->slot - 1, entry);
     } else {
         CHECK(queue->count < queue->capacity);
         sift_up(queue->heap, queue->count++, entry);
     }
-    note_next(queue);
+    note_next(queue, queue->heap[0]->when);
+}
+
+// A deadline that is moved mostly stays what it is among the others.
+void deadline_arm(struct deadline_queue *queue, struct deadline *entry, u64 when)
+{
+    u32 index = entry->slot - 1;
+    entry->when = when;
+    if (unlikely(!deadline_armed(entry)) || unlikely(!in_order(queue, index, when)))
+        arm_elsewhere(queue, entry);
+    else if (index == 0)
+        note_next(queue, when);
 }
 
 void deadline_cancel(struct deadline_queue *queue, struct deadline *entry)
@@ -80,7 +114,7 @@ void deadline_cancel(struct deadline_queue *queue, struct deadline *entry)
     struct deadline *last = queue->heap[--queue->count];
     if (last != entry)
         settle(queue, hole, last);
-    note_next(queue);
+    note_next(queue, deadline_next(queue));
 }
 
 void deadline_run(struct deadline_queue *queue, u64 now)

@@ -14,13 +14,19 @@ struct deadline {
 };
 
 struct deadline_queue {
-    u64 next;               // the nearest entry's when, or DEADLINE_NEVER
+    u64 next_count; // what deadline_next() gives, in counts of 2^rate ticks, not rounded down
     struct deadline **heap; // capacity pointers, given by the owner
     u32 capacity;
     u32 count;
+    u8 rate;
+    u64 round; // 1 where rate is not 0
 };
 
+// An empty queue, whose counts are ticks.
 void deadline_queue_init(struct deadline_queue *queue, struct deadline **heap, u32 capacity);
+
+// What next_count counts in from now on: 2^rate ticks, as a timer that is slower than the clock.
+void deadline_set_rate(struct deadline_queue *queue, u8 rate);
 
 // Arms entry for when, or moves it there if it is armed. The queue's owner sizes it for every
 // device's deadlines, so running out is our bug: CHECK.
@@ -37,7 +43,7 @@ static inline bool deadline_armed(const struct deadline *entry)
 // The nearest deadline in ticks, or DEADLINE_NEVER.
 static inline u64 deadline_next(const struct deadline_queue *queue)
 {
-    return queue->next;
+    return queue->count ? queue->heap[0]->when : DEADLINE_NEVER;
 }
 
 // Fires all entries due at now, nearest first. An entry that re-arms itself at or before now is

@@ -44,6 +44,8 @@ typedef struct {
 #define NORETURN          __attribute__((noreturn))
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 #define MUST_CHECK        __attribute__((warn_unused_result))
-// Rarely called: kept out of its callers, who need no registers for it.
+// Kept out of its callers, who then need no registers for it. Those that are COLD are rarely
+// called.
+#define NOINLINE          __attribute__((noinline))
 #define COLD              __attribute__((cold, noinline))
 #define FALLTHROUGH       __attribute__((fallthrough))

@@ -20,6 +20,9 @@ void fake_vmcs_clear(void);
 // Writes by the code under test since fake_vmcs_clear().
 unsigned fake_vmcs_writes(void);
 
+// Reads of a field by the code under test since fake_vmcs_clear().
+unsigned fake_vmcs_reads(u32 encoding);
+
 static inline u64 vmcs_read(enum vmcs_field field)
 {
     return fake_vmcs_read(field);

@@ -14,6 +14,8 @@
 
 #define ROUNDS 1000u
 
+static const u32 counts[3] = {10, 100, 1000}; // of deadlines, of ranges
+
 static void figure(const char *name, u64 value)
 {
     log_info("figure\t%s\t%llu", name, (unsigned long long)value);
@@ -93,8 +95,6 @@ static u64 time_deadlines(struct deadline *entries, struct deadline **heap, u32 
     return total / ROUNDS;
 }
 
-static const u32 counts[3] = {10, 100, 1000};
-
 static bool measure_deadlines(struct hypervisor *hv)
 {
     const u64 bytes = 1000 * (sizeof(struct deadline) + sizeof(struct deadline *));
@@ -109,6 +109,61 @@ static bool measure_deadlines(struct hypervisor *hv)
     }
     give_memory(hv, bytes, at);
     return logarithmic("moving one of 1000 deadlines", cost);
+}
+
+// ---- a device bus -------------------------------------------------------------------------------
+
+static enum io_result answer(struct device *dev, struct io_access *io)
+{
+    (void)dev;
+    io->value = 0;
+    return IO_DONE;
+}
+
+static void reset(struct device *dev)
+{
+    (void)dev;
+}
+
+static const struct device_ops answering = {.reset = reset, .access = answer};
+
+#define BUS_STEP 0x1000u
+
+// Ticks of an access to one of count ranges.
+static u64 time_bus(struct bus *bus, struct bus_range *ranges, u32 count)
+{
+    struct device dev = {.name = "bench", .ops = &answering};
+    u64 seed = 1, total = 0;
+
+    bus_init(bus);
+    bus_give_room(bus, IO_MEM, ranges, count);
+    for (u32 i = 0; i < count; i++)
+        if (bus_attach(bus, &dev, IO_MEM, (u64)i * BUS_STEP, 8) != OK)
+            return ~0ull;
+    for (u32 i = 0; i < ROUNDS; i++) {
+        struct io_access io = {
+            .space = IO_MEM, .size = 4, .addr = random(&seed) % count * BUS_STEP};
+        u64 start = rdtsc();
+        bus_access(bus, &io);
+        total += rdtsc() - start;
+    }
+    return total / ROUNDS;
+}
+
+static bool measure_bus(struct hypervisor *hv)
+{
+    const u64 bytes = sizeof(struct bus) + 1000 * sizeof(struct bus_range);
+    u64 cost[3];
+    hpa_t at;
+    struct bus *bus = take_memory(hv, bytes, &at);
+    if (!bus)
+        return false;
+    for (unsigned i = 0; i < ARRAY_SIZE(counts); i++) {
+        cost[i] = time_bus(bus, (struct bus_range *)(bus + 1), counts[i]);
+        figure_of("bus_access", counts[i], "", cost[i]);
+    }
+    give_memory(hv, bytes, at);
+    return logarithmic("an access to one of 1000 ranges", cost);
 }
 
 // ---- EPT ----------------------------------------------------------------------------------------
@@ -262,6 +317,7 @@ bool bench_scale(struct hypervisor *hv)
 {
     bool good = measure_vms();
     good = measure_deadlines(hv) && good;
+    good = measure_bus(hv) && good;
     good = measure_ept(hv) && good;
     return measure_memory(hv) && good;
 }

@@ -30,7 +30,14 @@ void bus_init(struct bus *bus)
     for (u32 i = 0; i < ARRAY_SIZE(bus->spaces); i++) {
         bus->spaces[i].nowhere = (struct bus_range){LAST, LAST, NULL, nobody, {0}};
         forget_recent(&bus->spaces[i]);
+        bus_give_room(bus, (enum io_space)i, bus->spaces[i].own, BUS_RANGES);
     }
+}
+
+void bus_give_room(struct bus *bus, enum io_space space, struct bus_range *ranges, u32 n)
+{
+    bus->spaces[space].ranges = ranges;
+    bus->spaces[space].room = n;
 }
 
 // How many ranges of the space begin at or below addr: the last of them is the only one that can
@@ -95,7 +102,7 @@ int bus_attach(struct bus *bus, struct device *dev, enum io_space space, u64 fir
         return E_EXIST;
     }
     bool known = device_known(bus, dev);
-    if (into->count == BUS_RANGES || (!known && bus->ndevices == BUS_DEVICES)) {
+    if (into->count == into->room || (!known && bus->ndevices == BUS_DEVICES)) {
         log_error("bus: %s: no room for another %s range", dev->name, where);
         return E_NOMEM;
     }

@@ -5,7 +5,7 @@
 
 #include "devices/device.h"
 
-#define BUS_RANGES          64u // in each space
+#define BUS_RANGES          64u // in each space, where its owner gives no room for more
 #define BUS_DEVICES         64u
 #define BUS_UNCLAIMED_PORTS 16u
 #define BUS_HITS            8u
@@ -25,8 +25,10 @@ struct bus_range {
 struct bus_space {
     struct bus_range *recent[BUS_RECENT]; // never NULL
     struct bus_range nowhere;             // the last address of all, where nobody is
-    struct bus_range ranges[BUS_RANGES];
+    struct bus_range *ranges;             // sorted; room for so many, own or the owner's
+    u32 room;
     u32 count;
+    struct bus_range own[BUS_RANGES];
 };
 
 struct bus {
@@ -41,6 +43,9 @@ struct bus {
 };
 
 void bus_init(struct bus *bus);
+
+// Storage for n ranges in a space, which is the bus' from now on. Nothing is attached there yet.
+void bus_give_room(struct bus *bus, enum io_space space, struct bus_range *ranges, u32 n);
 
 // Puts dev at [first, first+size) of a space; a device may have several ranges. E_EXIST names (in
 // the log) both devices if the range overlaps another, E_RANGE if it is empty, wraps, reaches the

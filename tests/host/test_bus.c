@@ -256,6 +256,22 @@ static void test_reset_once_each_in_order(void **state)
     assert_int_equal(f->b.reset_order, 2);
 }
 
+static void test_room_for_more(void **state)
+{
+    struct fixture *f = *state;
+    static struct bus_range ranges[2 * BUS_RANGES];
+    bus_give_room(&f->bus, IO_MEM, ranges, ARRAY_SIZE(ranges));
+    for (u64 i = 0; i < ARRAY_SIZE(ranges); i++)
+        assert_int_equal(bus_attach(&f->bus, &f->a.dev, IO_MEM, i * 16, 16), OK);
+    assert_int_equal(bus_attach(&f->bus, &f->b.dev, IO_MEM, 0x10000, 16), E_NOMEM);
+    bus_read(&f->bus, IO_MEM, 16 * (ARRAY_SIZE(ranges) - 1), 1, IO_DONE);
+    bus_read(&f->bus, IO_MEM, 16 * ARRAY_SIZE(ranges), 1, IO_UNCLAIMED);
+    // The other space keeps its own.
+    for (u64 i = 0; i < BUS_RANGES; i++)
+        assert_int_equal(bus_attach(&f->bus, &f->b.dev, IO_PORT, i * 16, 16), OK);
+    assert_int_equal(bus_attach(&f->bus, &f->b.dev, IO_PORT, 0x8000, 16), E_NOMEM);
+}
+
 // Every port, after attaching in a scattered order, against a plain table of owners.
 static void test_every_port(void **state)
 {
@@ -299,6 +315,7 @@ int main(void)
         TEST(test_overlaps),
         TEST(test_full),
         TEST(test_reset_once_each_in_order),
+        TEST(test_room_for_more),
         TEST(test_every_port),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

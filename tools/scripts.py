@@ -158,6 +158,12 @@ def boot(talk):
     yield from poweroff(talk)
 
 
+def beside(talk):
+    """The same for one of several VMs, whose lines are labelled."""
+    yield r"^\[\w+\] linux# "
+    yield from poweroff(talk)
+
+
 def clocks(talk):
     """A boot to the shell and all about time."""
     yield READY
@@ -234,5 +240,5 @@ def look(talk):
 
 
 SCRIPTS = {script.__name__: script
-           for script in (shell, boot, clocks, one_shot, two, again, installer, stopwatch, look,
-                          *echo_scripts.SCRIPTS)}
+           for script in (shell, boot, beside, clocks, one_shot, two, again, installer, stopwatch,
+                          look, *echo_scripts.SCRIPTS)}

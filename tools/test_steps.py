@@ -197,13 +197,13 @@ def selftests():
              " acknowledged interrupts", selftests=SELFTESTS - 10, skips=20, forbid=FAULTLESS,
              cmdline="run=selftest without=preemption-timer,vpid,ack-on-exit", about=15),
         Boot("boot/selftest-no-ept", "those that need no VT-x, the others skipped by name",
-             cpu=NO_EPT, cmdline="run=selftest", selftests=NO_GUEST_TESTS, skips=400,
+             cpu=NO_EPT, cmdline="run=selftest", selftests=NO_GUEST_TESTS, skips=500,
              expect=(r"^SKIP exits\.\S+: needs VMX$",), forbid=FAULTLESS, about=6),
         Boot("boot/selftest-qemu", "the same in QEMU under BIOS", machine="qemu",
-             cmdline="run=selftest", selftests=NO_GUEST_TESTS, skips=400,
+             cmdline="run=selftest", selftests=NO_GUEST_TESTS, skips=500,
              expect=(r"^SKIP exits\.\S+: needs VMX$",), forbid=FAULTLESS, about=6),
         Boot("boot/selftest-qemu-uefi", "the same in QEMU under UEFI", machine="qemu",
-             firmware="uefi", cmdline="run=selftest", selftests=NO_GUEST_TESTS, skips=400,
+             firmware="uefi", cmdline="run=selftest", selftests=NO_GUEST_TESTS, skips=500,
              expect=(r"^SKIP exits\.\S+: needs VMX$",), forbid=FAULTLESS, about=10),
     ]
 
@@ -493,7 +493,7 @@ def linux():
              expect=(r"^vm a: reset: ", r"^vm a: stopped: powered off",
                      r"^vm b: stopped: powered off", r"^corbel: done: status 0$")),
         boot("refused", "a kernel that is cut off, too little memory, an initrd that does not fit:"
-             " each is named, and the other VM runs", script="boot", status=2, about=30, mem=600,
+             " each is named, and the other VM runs", script="beside", status=2, about=30, mem=600,
              modules=(*linux_vm("good", 256, SHORT),
                       (lambda build: built("linux/cloud/vmlinuz")(build)[:1 << 20],
                        "kernel vm=cut mem=64M"),

@@ -38,6 +38,7 @@ if [ -b "$device" ]; then
     name=$(basename "$(readlink -f "$device")")
     sys=/sys/class/block/$name
     [ ! -e "$sys/partition" ] || fail "$device is a partition: name the whole disk"
+    # grep finds nothing where nothing is mounted, and says so by its status.
     used=$(lsblk -nro MOUNTPOINT "$device" | grep . | tr '\n' ' ') || true
     [ -z "$used" ] || fail "$device is in use ($used): unmount it first"
     [ -z "$(ls -A "$sys/holders" 2>/dev/null)" ] || fail "$device is in use by $(ls "$sys/holders")"

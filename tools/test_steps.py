@@ -336,8 +336,6 @@ def bad_input():
         refused("truncated", "a module that is cut off", r"^error: .*truncated|guest image: \d+",
                 modules=((lambda build: (build / "g/tiny64.bin").read_bytes()[:600],
                           "kernel vm=a mem=8M"),)),
-        refused("format", "a kernel that cannot be loaded", r"^error: module 1 \(vm=a\): a .* cannot"
-                " be loaded by this version", modules=((b"\x90" * 4096, "kernel vm=a mem=8M"),)),
         Boot("boot/bad-memory", "too little memory for a VM", status=2, about=5,
              modules=((lambda build: (build / "g/tiny64.bin").read_bytes(),
                        "kernel vm=a mem=4G"),),

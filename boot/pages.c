@@ -31,9 +31,11 @@ static void keep(const char *text, size_t length)
 
 static void sleep_until(u64 deadline)
 {
-    timer_arm(deadline);
-    while (rdtsc() < deadline)
+    // A timer that counts by a frequency of its own may fire a little early.
+    while (rdtsc() < deadline) {
+        timer_arm(deadline);
         sti_hlt_cli();
+    }
 }
 
 // Whether a key ended the wait.

@@ -26,6 +26,7 @@ import time
 import image
 import machine
 import screenshot
+import screentext
 import scripts
 import talk
 
@@ -37,7 +38,7 @@ MEANING = ("success", "a VM or a self-test failed", "bad command line or module"
 FAILED, NOT_ENDED, NOT_STARTED = 1, 5, 6
 TICKS = 20_000_000_000
 GRACE = 20  # seconds from the last word to the machine's end
-KEY_PAUSE = 1  # seconds between the keys that are pressed, and until the screen is taken
+SCREEN_PAUSE = 0.2  # seconds between two looks at a screen that does not show yet what it is to
 BARE_GRACE = 2  # the same where nobody is to end the machine
 
 
@@ -230,27 +231,39 @@ class Run:
                 self.screen = screenshot.RfbScreen(port)
 
     def _press_keys(self):
-        """The keys that turn the pages of the results."""
-        if not self.options.keys:
-            return
-        qmp = screenshot.Qmp(self.spec.work / "qmp")
-        for _ in range(self.options.keys):
-            time.sleep(KEY_PAUSE)
+        """The keys that turn the pages of the results, each when its page is there to be turned."""
+        for number in range(1, self.options.keys + 1):
+            self._await_screen([f"^-- page {number} of"])
+            qmp = screenshot.Qmp(self.spec.work / "qmp")
             qmp.command("send-key", keys=[{"type": "qcode", "data": "spc"}])
-        time.sleep(KEY_PAUSE)
+            qmp.close()
+
+    def _await_screen(self, patterns):
+        """The screen once it shows all of them, or as it is after a while."""
+        end = time.monotonic() + GRACE
+        while True:
+            picture = self._picture()
+            if not patterns:
+                return picture
+            text = "\n".join(screentext.read_screen(picture))
+            if (all(re.search(pattern, text, re.M) for pattern in patterns)
+                    or time.monotonic() > end):
+                return picture
+            time.sleep(SCREEN_PAUSE)
+
+    def _picture(self):
+        if self.screen:
+            return self.screen.picture()
+        qmp = screenshot.Qmp(self.spec.work / "qmp")
+        picture = qmp.picture(self.spec.work / "screen.ppm")
         qmp.close()
+        return picture
 
     def _take_screenshot(self):
         if not self.spec.screen:
             return
         try:
-            if self.screen:
-                picture = self.screen.picture()
-            else:
-                qmp = screenshot.Qmp(self.spec.work / "qmp")
-                picture = qmp.picture(self.spec.work / "screen.ppm")
-                qmp.close()
-            picture.write_png(self.options.screenshot)
+            self._await_screen(self.options.shows).write_png(self.options.screenshot)
         except (OSError, ValueError) as error:
             print(f"run: no screenshot: {error}", file=sys.stderr)
 
@@ -343,6 +356,8 @@ def parse_arguments(argv):
     add("--log", type=pathlib.Path, metavar="DIR", help="keep console, logs and result there")
     add("--screenshot", type=pathlib.Path, metavar="FILE.png",
         help="the screen at the end; adds end=halt to the command line if there is no end=")
+    add("--shows", action="append", default=[], metavar="REGEX",
+        help="take the screenshot when the screen shows this; may be given again")
     add("--keys", type=int, default=0, metavar="N",
         help="QEMU: press the space bar N times before the screenshot")
     add("--extra", action="append", default=[], metavar="LINE",

@@ -188,6 +188,7 @@ class Tester:
             argv += ["--video", step.video]
         if step.screen:
             argv += ["--screenshot", str(directory / "screen.png")]
+            argv += [f"--shows={pattern}" for pattern in step.screen]
         for number, (contents, line) in enumerate(step.modules):
             file = directory / f"module{number}"
             if isinstance(contents, str):

@@ -43,6 +43,7 @@ struct options {
     u32 without;                  // set of enum vmx_feature to be treated as absent
     struct entry_rule_set broken; // not empty: guests that violate these rules of VM entry
     bool check_entry;             // judge each VMCS before it is entered
+    bool x2apic;                  // the host's local APICs in x2APIC mode, whatever firmware chose
 };
 
 // A word of the command line, for its table in the documentation.

@@ -4,6 +4,7 @@
 #include "arch/x86_64/acpi.h"
 #include "arch/x86_64/console.h"
 #include "arch/x86_64/cpu.h"
+#include "arch/x86_64/cpu_start.h"
 #include "arch/x86_64/crash.h"
 #include "arch/x86_64/host_lapic.h"
 #include "arch/x86_64/insn.h"
@@ -25,8 +26,8 @@
 #include "boot/wallclock.h"
 #include "vmx/vmx_host.h"
 
-// What Corbel keeps for itself: a base for its tables, VMs and devices, and a share that grows with
-// memory for the page tables and bitmaps that describe it.
+// What Corbel keeps for itself: a base for its tables, VMs and devices, a share that grows with
+// memory for the page tables and bitmaps that describe it, and what the other CPUs need.
 #define POOL_BASE  SIZE_2M
 #define POOL_SHARE 16384u
 
@@ -35,6 +36,47 @@ static u64 ebda;             // host-physical, 0 where there is none
 static struct acpi_info acpi;
 static bool has_acpi;
 static struct ramlog *ramlog;
+
+// ---- ACPI -------------------------------------------------------------------------------------
+
+// RAM of any kind: ACPI's tables lie in what is called reclaimable or NVS.
+static bool is_ram(const struct mem_entry *e)
+{
+    return e->type == MEM_USABLE || e->type == MEM_ACPI_RECLAIM || e->type == MEM_NVS;
+}
+
+// The boot tables reach the low 4 GiB, where firmware puts its tables: the RSDT's pointers have 32
+// bits.
+static const void *map_low(void *ctx, u64 pa, u64 size)
+{
+    (void)ctx;
+    return pa < SIZE_4G && size <= SIZE_4G - pa ? phys_ptr(HPA(pa)) : NULL;
+}
+
+// With the final tables. They lie in RAM of one kind or another, or in what the map calls reserved:
+// the BIOS's own area, or memory that firmware forgot to describe.
+static const void *map_any(void *ctx, u64 pa, u64 size)
+{
+    (void)ctx;
+    if (pa + size < pa || pa + size > BIT(cpu_features.phys_bits))
+        return NULL;
+    for (unsigned i = 0; i < memmap.count; i++) {
+        const struct mem_entry *e = &memmap.entries[i];
+        if (is_ram(e) && pa >= e->base && pa - e->base < e->size &&
+            size <= e->size - (pa - e->base))
+            return phys_ptr(HPA(pa));
+    }
+    return mmio_map(HPA(pa), size, MEM_UC);
+}
+
+static void read_tables(const struct boot_info *info,
+                        const void *(*map)(void *ctx, u64 pa, u64 size))
+{
+    const struct acpi_memory memory = {.map = map};
+    bool bios = info->efi_bits == 0;
+
+    has_acpi = acpi_read(&memory, info->rsdp, info->rsdp_size, bios, ebda, &acpi) == OK;
+}
 
 // ---- memory -----------------------------------------------------------------------------------
 
@@ -75,12 +117,6 @@ static int make_pools(struct hypervisor *hv, struct mem_range pool)
     return make_pool(&hv->guest, hv->ram, hv->nram, phys_ptr(storage));
 }
 
-// RAM of any kind: ACPI's tables lie in what is called reclaimable or NVS.
-static bool is_ram(const struct mem_entry *e)
-{
-    return e->type == MEM_USABLE || e->type == MEM_ACPI_RECLAIM || e->type == MEM_NVS;
-}
-
 // All that phys_ptr must reach.
 static unsigned mapped_ranges(struct mem_range *out, unsigned max)
 {
@@ -118,6 +154,11 @@ static u64 free_ranges(struct hypervisor *hv, struct mem_range *reserved, unsign
     return lost;
 }
 
+static u64 pool_size(u64 usable)
+{
+    return POOL_BASE + usable / POOL_SHARE + cpu_start_memory(&acpi, cpu_features.apic_id, usable);
+}
+
 int machine_memory(const struct boot_info *info, u64 mbi, bool lab, struct hypervisor *hv)
 {
     const u8 *end = lab ? image_end : lab_start;
@@ -130,12 +171,13 @@ int machine_memory(const struct boot_info *info, u64 mbi, bool lab, struct hyper
     if (err)
         return err;
     ebda = info->efi_bits ? 0 : read_ebda();
+    read_tables(info, map_low);
     unsigned nreserved = boot_reserved(info, image, mbi, ebda, reserved);
     u64 lost = free_ranges(hv, reserved, nreserved, &hv->own[2]);
     if (lost)
         log_warn("memory: %llu KiB in small pieces are left unused",
                  (unsigned long long)(lost >> 10));
-    u64 size = POOL_BASE + memmap_total(&memmap, MEM_USABLE) / POOL_SHARE;
+    u64 size = pool_size(memmap_total(&memmap, MEM_USABLE));
     err = memmap_carve(hv->ram, &hv->nram, FRAME_RANGES, size, image.base + image.size, &pool);
     if (err) {
         log_error("no memory: Corbel needs %llu KiB in one piece and finds none",
@@ -147,36 +189,18 @@ int machine_memory(const struct boot_info *info, u64 mbi, bool lab, struct hyper
     err = make_pools(hv, pool);
     if (err)
         return err;
-    return paging_init(&hv->host, end, mapped, mapped_ranges(mapped, ARRAY_SIZE(mapped)));
-}
-
-// ---- ACPI -------------------------------------------------------------------------------------
-
-// Tables lie in RAM of one kind or another, or in what the map calls reserved: the BIOS's own area,
-// or memory that firmware forgot to describe.
-static const void *map_table(void *ctx, u64 pa, u64 size)
-{
-    (void)ctx;
-    if (pa + size < pa || pa + size > BIT(cpu_features.phys_bits))
-        return NULL;
-    for (unsigned i = 0; i < memmap.count; i++) {
-        const struct mem_entry *e = &memmap.entries[i];
-        if (is_ram(e) && pa >= e->base && pa - e->base < e->size &&
-            size <= e->size - (pa - e->base))
-            return phys_ptr(HPA(pa));
-    }
-    return mmio_map(HPA(pa), size, MEM_UC);
-}
-
-void machine_tables(const struct boot_info *info)
-{
-    const struct acpi_memory memory = {.map = map_table};
-    bool bios = info->efi_bits == 0;
-
-    has_acpi = acpi_read(&memory, info->rsdp, info->rsdp_size, bios, ebda, &acpi) == OK;
+    err = paging_init(&hv->host, end, mapped, mapped_ranges(mapped, ARRAY_SIZE(mapped)));
+    if (err)
+        return err;
+    if (!acpi.has_madt)
+        read_tables(info, map_any);
     if (acpi.has_reset)
         power_set_reset(&acpi.reset);
+    return OK;
 }
+
+// ---- ACPI: what the tables said
+// ------------------------------------------------------------------
 
 static void describe_tables(void)
 {
@@ -299,7 +323,7 @@ void machine_describe(const struct boot_info *info, const struct hypervisor *hv)
 
 // ---- time -------------------------------------------------------------------------------------
 
-int machine_time(void)
+int machine_time(const struct options *options)
 {
     struct tsc_references refs = {.hpet = HPA(acpi.hpet_address)};
 
@@ -308,7 +332,7 @@ int machine_time(void)
     pic_silence();
     for (unsigned i = 0; i < acpi.nioapics; i++)
         (void)!ioapic_silence(HPA(acpi.ioapics[i].address)); // logged where nothing answers
-    int err = host_lapic_init();
+    int err = host_lapic_init(options->x2apic || cpu_start_needs_x2apic(&acpi));
     if (err == OK)
         err = tsc_init(&refs);
     if (err == OK)

@@ -12,13 +12,11 @@
 // The one there is. Passed on as a pointer; only self-tests, which nobody calls with one, name it.
 extern struct hypervisor hypervisor;
 
-// Orders the memory map, takes Corbel's own pool out of it, makes both frame pools and switches to
-// the final page tables. mbi is the boot information's host-physical address. Without lab, guests
-// get the laboratory's memory and nothing in it may be touched any more. Logs what is wrong.
+// Reads ACPI's tables, which tell where the machine's parts are, orders the memory map, takes
+// Corbel's own pool out of it, makes both frame pools and switches to the final page tables. mbi is
+// the boot information's host-physical address. Without lab, guests get the laboratory's memory and
+// nothing in it may be touched any more. Logs what is wrong.
 int machine_memory(const struct boot_info *info, u64 mbi, bool lab, struct hypervisor *hv);
-
-// Reads ACPI's tables, which tell where the machine's parts are. Needs machine_memory.
-void machine_tables(const struct boot_info *info);
 
 // Starts the console with what the options allow; screen and UARTs in memory only once memory is
 // up, since they need mapping.
@@ -27,8 +25,8 @@ void machine_console(const struct boot_info *info, const struct options *options
 // Logs what the machine is: CPU, memory and ACPI's tables.
 void machine_describe(const struct boot_info *info, const struct hypervisor *hv);
 
-// TSC frequency, local APIC and timer. Needs machine_tables.
-int machine_time(void);
+// TSC frequency, local APIC and timer. Needs machine_memory.
+int machine_time(const struct options *options);
 
 // What time it is, for the clocks of the VMs. Needs machine_time.
 void machine_wallclock(struct hypervisor *hv);

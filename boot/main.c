@@ -62,8 +62,6 @@ void kmain(u32 mbi, u64 load_base)
     int parsed = read_boot_info(mbi, &why);
     log_set_level(options.log);
     int err = machine_memory(&info, mbi, !parsed && run_needs_lab(&options, &info), &hypervisor);
-    if (err == OK)
-        machine_tables(&info);
     machine_console(&info, &options, err == OK);
     log_info("Corbel " CORBEL_VERSION ": %s%s%s", info.loader[0] ? "booted by " : "",
              info.loader[0] ? info.loader : "no loader name", info.efi_bits ? ", UEFI" : "");
@@ -74,7 +72,7 @@ void kmain(u32 mbi, u64 load_base)
     if (err)
         run_end(&options, STATUS_BAD_BOOT);
     machine_describe(&info, &hypervisor);
-    err = machine_time();
+    err = machine_time(&options);
     if (err)
         run_end(&options, STATUS_NO_GUESTS);
     smp_start(machine_acpi(), &hypervisor.host, &hypervisor.guest);

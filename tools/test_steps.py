@@ -593,6 +593,13 @@ def machines():
                          cmdline="run=selftest test=smp.*", selftests=7, forbid=FAULTLESS,
                          expect=(rf"^cpus: {cpus} of {cpus} are up$",
                                  rf"^cpus: {cpus} in VMX operation$"), about=15, **PLACES[place]))
+    rows.append(Boot("boot/smp-x2apic", "the same in x2APIC mode, which firmware did not turn on",
+                     cpus=4, cmdline="run=selftest test=smp.* apic=x2apic", selftests=7,
+                     forbid=FAULTLESS, about=15, expect=(r"^apic: x2APIC mode turned on$",
+                                                         r"^cpus: 4 of 4 are up$")))
+    rows.append(Boot("boot/smp-255", "as many CPUs as an xAPIC can tell apart, with stacks for all",
+                     machine="qemu", cpus=255, mem=1024, status=3, about=15,
+                     expect=(r"^acpi: 255 CPUs", r"^cpus: 255 of 255 are up$")))
     rows.append(Boot("boot/smp-uefi", "2 CPUs under UEFI, where Bochs leaves VT-x unlocked and"
                      " shows no ACPI tables: guests run on the one that is known", cpus=2,
                      firmware="uefi", expect=TINY, about=60))

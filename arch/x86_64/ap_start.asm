@@ -5,6 +5,8 @@
 ; SDM volume 3, "MP Initialization Protocol Algorithm for MP Systems".
 
 IA32_EFER   equ 0xc0000080
+IA32_MISC_ENABLE equ 0x1a0
+XD_DISABLE  equ 1 << (34 - 32)  ; in its upper half
 CR0_START   equ 0x00000011      ; PE, ET: caches on, which INIT left off
 CR0_VALUE   equ 0x80010033      ; PG, WP, NE, ET, MP, PE
 CR4_VALUE   equ 0x20            ; PAE
@@ -46,6 +48,16 @@ bits 32
         mov     cr4, eax
         mov     eax, [ebx + AT(ap_trampoline_data.tables)]
         mov     cr3, eax
+        ; Firmware may have hidden NX on each CPU (a setup option); setting NXE would fault then.
+        cmp     dword [ebx + AT(ap_trampoline_data.has_misc)], 0
+        je      .nx_there
+        mov     ecx, IA32_MISC_ENABLE
+        rdmsr
+        test    edx, XD_DISABLE
+        jz      .nx_there
+        and     edx, ~XD_DISABLE
+        wrmsr
+.nx_there:
         mov     ecx, IA32_EFER
         mov     eax, [ebx + AT(ap_trampoline_data.efer)]
         xor     edx, edx
@@ -85,7 +97,7 @@ ap_trampoline_data:
 .alive: dd 0
 .tables: dd 0                           ; of the boot: they map the trampoline too
 .efer:  dd 0
-        dd 0
+.has_misc: dd 0
 .host_tables: dq 0
 .stack: dq 0
 .cpu:   dq 0

@@ -9,19 +9,21 @@ static struct cpu boot_cpu = {.state = CPU_ONLINE};
 struct cpu *cpus[MAX_CPUS] = {&boot_cpu};
 struct cpu_features cpu_features;
 
-// Returns whether it changed something.
-static bool undo_xd_disable(void)
+bool cpu_unhide_features(void)
 {
+    const u64 hiding = MISC_ENABLE_LIMIT_CPUID | MISC_ENABLE_XD_DISABLE;
     u64 misc;
-    if (!rdmsr_safe(IA32_MISC_ENABLE, &misc) || !(misc & MISC_ENABLE_XD_DISABLE))
+    if (!rdmsr_safe(IA32_MISC_ENABLE, &misc) || !(misc & hiding))
         return false;
-    return wrmsr_safe(IA32_MISC_ENABLE, misc & ~MISC_ENABLE_XD_DISABLE);
+    return wrmsr_safe(IA32_MISC_ENABLE, misc & ~hiding);
 }
 
+// Every CPU with VT-x has leaf 4: where it is missing, the highest leaf has been limited.
 void cpu_read_features(void)
 {
     cpu_features_decode(&cpu_features, cpuid);
-    if (!cpu_features.nx && cpu_features.intel && undo_xd_disable())
+    bool complete = cpu_features.nx && cpu_features.max_leaf >= 4;
+    if (!complete && cpu_features.intel && cpu_unhide_features())
         cpu_features_decode(&cpu_features, cpuid);
 }
 

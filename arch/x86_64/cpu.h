@@ -46,9 +46,13 @@ static inline struct cpu *this_cpu(void)
     return (struct cpu *)read_gs_first();
 }
 
-// Reads CPUID into cpu_features. An execute-disable that firmware turned off in IA32_MISC_ENABLE is
-// turned on first. After idt_load, since that MSR may be missing.
+// Reads CPUID into cpu_features, after cpu_unhide_features where something is missing. After
+// idt_load, since an MSR may be missing.
 void cpu_read_features(void);
+
+// Takes back what firmware's setup options hide on this CPU by IA32_MISC_ENABLE: execute-disable,
+// and CPUID's leaves above 3. Returns whether anything changed.
+bool cpu_unhide_features(void);
 
 // Puts the control registers, EFER, XCR0 and the PAT of this CPU into the one state Corbel runs in;
 // nothing of what firmware or the boot loader left in them survives. After idt_load, because a

@@ -16,6 +16,7 @@
 
 static struct {
     volatile u8 *page; // xAPIC registers; NULL: x2APIC
+    u32 thermal;       // firmware's own entry for the thermal sensor; 0: it has none
     u64 strays;
 } lapic;
 
@@ -83,6 +84,17 @@ static void handle_strays(void)
             trap_set_handler((u8)vector, stray);
 }
 
+// Some firmware lets the thermal sensor raise an SMI and slows the CPU down in its handler: that
+// must go on. It sets the boot CPU's entry only, or INIT has cleared another's.
+static u32 thermal_entry(void)
+{
+    u32 entry = host_lapic_read(APIC_LVT_THERM);
+    bool smi = !(entry & APIC_LVT_MASKED) && bits_get(entry, 10, 8) == APIC_DM_SMI;
+    if (smi && !lapic.thermal)
+        lapic.thermal = entry;
+    return lapic.thermal ? lapic.thermal : APIC_LVT_MASKED;
+}
+
 static void mask_sources(void)
 {
     // In the order in which models got them: the version register says how many there are.
@@ -90,7 +102,7 @@ static void mask_sources(void)
                               APIC_LVT_PERF,  APIC_LVT_THERM, APIC_LVT_CMCI};
     u32 last = (u32)bits_get(host_lapic_read(APIC_VERSION), 23, 16);
     for (u32 i = 0; i < ARRAY_SIZE(lvt) && i <= last; i++)
-        host_lapic_write(lvt[i], APIC_LVT_MASKED);
+        host_lapic_write(lvt[i], lvt[i] == APIC_LVT_THERM ? thermal_entry() : APIC_LVT_MASKED);
     host_lapic_write(APIC_TMICT, 0);
 }
 
@@ -108,12 +120,17 @@ static void end_all_service(void)
     }
 }
 
-static int find_registers(void)
+static int find_registers(bool x2)
 {
     u64 base = rdmsr(IA32_APIC_BASE);
     if (!(base & APIC_BASE_ENABLE)) {
         base |= APIC_BASE_ENABLE;
         wrmsr(IA32_APIC_BASE, base);
+    }
+    if (x2 && cpu_features.x2apic && !(base & APIC_BASE_X2APIC)) {
+        base |= APIC_BASE_X2APIC;
+        wrmsr(IA32_APIC_BASE, base);
+        log_info("apic: x2APIC mode turned on");
     }
     if (base & APIC_BASE_X2APIC)
         return OK;
@@ -131,13 +148,13 @@ static void quiet_start(void)
     this_cpu()->apic_id = host_lapic_id();
 }
 
-int host_lapic_init(void)
+int host_lapic_init(bool x2)
 {
     if (!cpu_features.apic) {
         log_error("this CPU has no local APIC, which Corbel needs");
         return E_UNSUPP;
     }
-    int rc = find_registers();
+    int rc = find_registers(x2);
     if (rc < 0)
         return rc;
     handle_strays();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// The host's local APIC, in the mode firmware left it in: SDM volume 3, "Local APIC" and "Extended
-// XAPIC (x2APIC)".
+// The host's local APIC, in the mode firmware left it in unless x2APIC mode is needed: SDM volume
+// 3, "Local APIC" and "Extended XAPIC (x2APIC)".
 #pragma once
 
 #include "arch/x86_64/lib/types.h"
@@ -10,11 +10,12 @@
 #define VECTOR_TIMER    0xfeu
 #define VECTOR_SPURIOUS 0xffu
 
-// Takes over this CPU's APIC: every local interrupt source masked, nothing in service, everything
-// accepted. An APIC that is off is turned on as an xAPIC. Every interrupt vector that has no
-// handler gets one that counts it. Needs paging_init. E_UNSUPP (logged) if the CPU has none,
-// E_NOMEM.
-int host_lapic_init(void);
+// Takes over this CPU's APIC: every local interrupt source masked (but a thermal sensor's SMI,
+// which is firmware's), nothing in service, everything accepted. An APIC that is off is turned on
+// as an xAPIC, and with x2 an xAPIC is brought into x2APIC mode if the CPU has it. Every interrupt
+// vector that has no handler gets one that counts it. Needs paging_init. E_UNSUPP (logged) if the
+// CPU has none, E_NOMEM.
+int host_lapic_init(bool x2);
 
 // The same for another CPU, whose APIC is brought into the boot CPU's mode. After host_lapic_init.
 void host_lapic_init_ap(void);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "arch/x86_64/smp.h"
 
+#include "arch/x86_64/cpu_start.h"
 #include "arch/x86_64/host_lapic.h"
 #include "arch/x86_64/idt.h"
 #include "arch/x86_64/layout.h"
@@ -15,22 +16,19 @@
 #include "arch/x86_64/traps.h"
 #include "arch/x86_64/tsc.h"
 
-// SDM volume 3, "MP Initialization Protocol Algorithm for MP Systems".
-#define INIT_US     10000u
-#define SIPI_US     200u
-#define START_US    1000000u
-#define CALL_US     1000000u
-#define STOP_US     10000u
-#define LOW_MEMORY  0xa0000u
-#define NO_CPU_PAGE 1u // frames of a struct cpu
+#define READY_US   1000000u
+#define CALL_US    1000000u
+#define STOP_US    10000u
+#define LOW_MEMORY 0xa0000u
 
-_Static_assert(sizeof(struct cpu) <= NO_CPU_PAGE * PAGE_SIZE, "a struct cpu is a page");
+_Static_assert(sizeof(struct cpu) <= PAGE_SIZE, "a struct cpu is a page");
 
 // ap_start.asm
 struct trampoline_data {
     volatile u32 alive;
     u32 tables;
-    u64 efer;
+    u32 efer;
+    u32 has_misc_enable; // the MSR that can hide NX is there
     u64 host_tables;
     u64 stack;
     u64 cpu;
@@ -66,23 +64,6 @@ static bool wait_for(const volatile u32 *word, u32 value, u32 us)
 
 // ---- on the other CPUs ------------------------------------------------------------------------
 
-// What is different in a way that matters, or NULL.
-static const char *difference(void)
-{
-    static struct cpu_features mine;
-
-    cpu_features_decode(&mine, cpuid);
-    if (strcmp(mine.vendor, cpu_features.vendor) || mine.family != cpu_features.family)
-        return "another kind of CPU than the boot CPU";
-    if (mine.vmx != cpu_features.vmx)
-        return "VT-x is not as on the boot CPU";
-    if (mine.nx != cpu_features.nx || mine.phys_bits != cpu_features.phys_bits ||
-        mine.xcr0_allowed != cpu_features.xcr0_allowed || mine.smep != cpu_features.smep ||
-        mine.smap != cpu_features.smap || mine.umip != cpu_features.umip)
-        return "its features differ from the boot CPU's";
-    return NULL;
-}
-
 static NORETURN void park(void)
 {
     for (;;) {
@@ -97,14 +78,26 @@ static void on_call(u8 vector)
     host_lapic_eoi();
 }
 
-void ap_main(struct cpu *cpu)
+static void come_up(struct cpu *cpu)
 {
+    static struct cpu_features mine; // one CPU comes up at a time
+
     gdt_load(cpu);
     idt_load();
-    cpu_setup();
-    host_lapic_init_ap();
-    cpu->trouble = difference();
+    cpu_unhide_features();
+    // Before cpu_setup: bits of CR4 that it has not would fault.
+    cpu_features_decode(&mine, cpuid);
+    cpu->trouble = cpu_difference(&mine, &cpu_features);
+    if (!cpu->trouble) {
+        cpu_setup();
+        host_lapic_init_ap();
+    }
     __atomic_store_n(&cpu->state, cpu->trouble ? CPU_PARKED : CPU_ONLINE, __ATOMIC_RELEASE);
+}
+
+void ap_main(struct cpu *cpu)
+{
+    come_up(cpu);
     if (cpu->trouble)
         park();
     for (;;) {
@@ -122,72 +115,68 @@ void ap_main(struct cpu *cpu)
 
 static void fill_trampoline(u8 *page, struct cpu *cpu)
 {
+    u64 misc;
     memcpy(page, ap_trampoline, (size_t)(ap_trampoline_end - ap_trampoline));
     struct trampoline_data *data = (void *)(page + (ap_trampoline_data - ap_trampoline));
     data->tables = (u32)image_phys(boot_tables).raw;
     data->efer = EFER_LME | (cpu_features.nx ? EFER_NXE : 0);
+    data->has_misc_enable = cpu_features.nx && rdmsr_safe(IA32_MISC_ENABLE, &misc);
     data->host_tables = paging_cr3();
     data->stack = (uintptr_t)cpu->stack_top;
     data->cpu = (uintptr_t)cpu;
 }
 
-static bool alive(const u8 *page, u32 us)
+static void send_ipi(void *ctx, u32 apic_id, u32 icr)
+{
+    (void)ctx;
+    host_lapic_ipi(apic_id, icr);
+}
+
+static void spin(void *ctx, u32 us)
+{
+    (void)ctx;
+    tsc_spin_us(us);
+}
+
+static bool alive(void *page, u32 us)
 {
     const struct trampoline_data *data =
-        (const void *)(page + (ap_trampoline_data - ap_trampoline));
+        (const void *)((const u8 *)page + (ap_trampoline_data - ap_trampoline));
     return wait_for(&data->alive, 1, us);
-}
-
-// INIT, SIPI, SIPI; whether the CPU runs Corbel's code.
-static bool wake(const struct cpu *cpu, hpa_t trampoline)
-{
-    const u8 *page = phys_ptr(trampoline);
-    u32 sipi = APIC_DM_STARTUP << 8 | APIC_ICR_ASSERT | (u32)(trampoline.raw >> PAGE_SHIFT);
-
-    host_lapic_ipi(cpu->apic_id, APIC_DM_INIT << 8 | APIC_ICR_ASSERT | APIC_ICR_LEVEL);
-    tsc_spin_us(INIT_US);
-    host_lapic_ipi(cpu->apic_id, sipi);
-    if (!alive(page, SIPI_US))
-        host_lapic_ipi(cpu->apic_id, sipi);
-    return alive(page, START_US);
-}
-
-// A CPU that came late must not run what will be another's page by then.
-static void send_to_sleep(const struct cpu *cpu)
-{
-    host_lapic_ipi(cpu->apic_id, APIC_DM_INIT << 8 | APIC_ICR_ASSERT | APIC_ICR_LEVEL);
 }
 
 // NULL where there is no memory for it.
 static struct cpu *make_cpu(u32 apic_id, struct frame_pool *host)
 {
     hpa_t page;
-    if (frame_alloc(host, NO_CPU_PAGE, PAGE_SIZE, 0, &page) != OK)
+    if (frame_alloc(host, 1, PAGE_SIZE, 0, &page) != OK)
         return NULL;
     struct cpu *cpu = phys_ptr(page);
     *cpu = (struct cpu){.id = smp.online, .apic_id = apic_id, .state = CPU_STARTING};
     if (stacks_alloc(cpu, host) == OK)
         return cpu;
-    frame_free(host, page, NO_CPU_PAGE);
+    frame_free(host, page, 1);
     return NULL;
 }
 
 // The stacks of one that failed stay with it: nobody knows what it still does.
 static void start(u32 apic_id, struct frame_pool *host, hpa_t trampoline)
 {
+    const struct cpu_waker waker = {send_ipi, spin, alive, phys_ptr(trampoline)};
     struct cpu *cpu = make_cpu(apic_id, host);
     if (!cpu) {
         log_warn("cpu with APIC ID %u: not started: no memory for its stacks", apic_id);
         return;
     }
     fill_trampoline(phys_ptr(trampoline), cpu);
-    if (!wake(cpu, trampoline)) {
-        send_to_sleep(cpu);
+    if (!cpu_wake(&waker, apic_id, (u8)(trampoline.raw >> PAGE_SHIFT))) {
+        // Should it come late, it must not run what will be another's page by then.
+        cpu_send_to_sleep(&waker, apic_id);
         log_warn("cpu with APIC ID %u: did not start within a second; going on without it",
                  apic_id);
         return;
     }
-    u64 end = rdtsc() + mul_div_up(START_US, host_clock.hz, 1000000);
+    u64 end = rdtsc() + mul_div_up(READY_US, host_clock.hz, 1000000);
     while (__atomic_load_n(&cpu->state, __ATOMIC_ACQUIRE) == CPU_STARTING && rdtsc() < end)
         cpu_pause();
     if (cpu->state == CPU_ONLINE) {
@@ -195,7 +184,7 @@ static void start(u32 apic_id, struct frame_pool *host, hpa_t trampoline)
         return;
     }
     if (cpu->state == CPU_STARTING)
-        send_to_sleep(cpu);
+        cpu_send_to_sleep(&waker, apic_id);
     log_warn("cpu with APIC ID %u: parked: %s", apic_id,
              cpu->trouble ? cpu->trouble : "it started and was not heard of again");
 }
@@ -209,7 +198,7 @@ static void start_all(const struct acpi_info *acpi, struct frame_pool *host, hpa
         if (smp.online == MAX_CPUS)
             log_warn("cpu with APIC ID %u: not started: Corbel keeps %u CPUs", row->apic_id,
                      MAX_CPUS);
-        else if (row->apic_id > 254 && !host_lapic_x2())
+        else if (row->apic_id > XAPIC_ID_MAX && !host_lapic_x2())
             log_warn("cpu with APIC ID %u: not started: it can be reached in x2APIC mode only",
                      row->apic_id);
         else
@@ -222,9 +211,7 @@ void smp_start(const struct acpi_info *acpi, struct frame_pool *host, struct fra
     static u8 saved[PAGE_SIZE];
     hpa_t trampoline;
 
-    unsigned others = 0;
-    for (unsigned i = 0; i < acpi->ncpus; i++)
-        others += acpi->cpus[i].enabled && acpi->cpus[i].apic_id != this_cpu()->apic_id;
+    unsigned others = cpu_start_count(acpi, this_cpu()->apic_id);
     if (!others)
         return;
     if (frame_alloc(low, 1, PAGE_SIZE, LOW_MEMORY, &trampoline) != OK) {

@@ -215,7 +215,8 @@ static void rules_to_break(void **state)
 static void unknown_words(void **state)
 {
     (void)state;
-#define REST "; there are run=, test=, log=, console=, input=, end=, without=, break= and check="
+#define REST                                                                                       \
+    "; there are run=, test=, log=, console=, input=, end=, without=, break=, check= and apic="
     refused("frobnicate", "command line: unknown word \"frobnicate\"" REST);
     refused("run=caps x=1", "command line: unknown word \"x=1\"" REST);
     refused("Run=caps", "command line: unknown word \"Run=caps\"" REST);

@@ -51,8 +51,22 @@ enum exit_action raise_ud(struct vcpu *vcpu)
     return ACT_FAULT;
 }
 
+static void end_shadow(struct vcpu *v)
+{
+    if (!(v->exit.interruptibility & BLOCKING_BY_STI_MOV_SS))
+        return;
+    v->exit.interruptibility &= ~BLOCKING_BY_STI_MOV_SS;
+    vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, v->exit.interruptibility);
+    // The event that the shadow held back may be injected now.
+    v->vm->attention |= VM_ATTENTION_EVENT;
+}
+
+// #DB ends the shadow of STI or MOV SS. VM entry refuses to go on in it with TF set unless a step
+// is pending, which the exit that #DB causes has cleared: SDM volume 3, "Checks on Guest
+// Non-Register State".
 void vcpu_debug(struct vcpu *vcpu, u64 causes)
 {
+    end_shadow(vcpu);
     vcpu_merge_dr6(vcpu, causes);
     vmcs_write(VMCS_GUEST_DR7, vmcs_read(VMCS_GUEST_DR7) & ~(u64)DR7_GD);
     vmcs_write(VMCS_GUEST_DEBUGCTL,
@@ -84,16 +98,6 @@ static void finish_flags(struct vcpu *v, bool again)
         vmcs_write(VMCS_GUEST_RFLAGS, rflags ^ RFLAGS_RF);
     if (rflags & RFLAGS_TF)
         single_step(v);
-}
-
-static void end_shadow(struct vcpu *v)
-{
-    if (!(v->exit.interruptibility & BLOCKING_BY_STI_MOV_SS))
-        return;
-    v->exit.interruptibility &= ~BLOCKING_BY_STI_MOV_SS;
-    vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, v->exit.interruptibility);
-    // The event that the shadow held back may be injected now.
-    v->vm->attention |= VM_ATTENTION_EVENT;
 }
 
 // The instruction is done.

@@ -198,6 +198,8 @@ static struct rig_exit take_exit(struct vmx_rig *r, struct input *in, u32 inject
                          : kind < 128 ? INFO_ERROR(EVENT_HARDWARE_EXCEPTION, VEC_AC)
                                       : INFO(EVENT_PRIVILEGED_SOFTWARE_EXCEPTION, VEC_DB);
         exit.intr_error = 0;
+        if ((u8)exit.intr_info == VEC_DB) // such an exit leaves none
+            fake_vmcs_set(VMCS_GUEST_PENDING_DEBUG, 0);
     }
     return exit;
 }

@@ -402,6 +402,25 @@ static void icebp_keeps_its_type_and_length(void **state)
     rig_close(r);
 }
 
+// A step over STI, or a breakpoint or ICEBP behind MOV SS: the exit leaves no step pending.
+static void debug_exception_in_a_shadow_ends_it(void **state)
+{
+    static const u32 infos[] = {INFO_DB, INFO(EVENT_PRIVILEGED_SOFTWARE_EXCEPTION, VEC_DB)};
+    static const u32 shadows[] = {BLOCKING_BY_STI, BLOCKING_BY_MOV_SS};
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        struct vmx_rig *r = rig_open(NULL);
+        vmcs_write(VMCS_GUEST_RFLAGS, RFLAGS_FIXED | RFLAGS_TF | RFLAGS_IF);
+        vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, shadows[i / 2] | BLOCKING_BY_NMI);
+        vmcs_write(VMCS_GUEST_PENDING_DEBUG, 0);
+        exception(r, infos[i % 2], 0, i % 2 ? 0 : DR6_BS, 1);
+        rig_inject(r);
+        assert_int_equal(vmcs_read(VMCS_ENTRY_INTR_INFO), infos[i % 2]);
+        assert_int_equal(vmcs_read(VMCS_GUEST_INTERRUPTIBILITY), BLOCKING_BY_NMI);
+        rig_close(r);
+    }
+}
+
 static void alignment_check_is_delivered(void **state)
 {
     (void)state;
@@ -470,6 +489,7 @@ int main(void)
         cmocka_unit_test(triple_fault_says_where),
         cmocka_unit_test(debug_exception_is_delivered_with_its_causes),
         cmocka_unit_test(icebp_keeps_its_type_and_length),
+        cmocka_unit_test(debug_exception_in_a_shadow_ends_it),
         cmocka_unit_test(alignment_check_is_delivered),
         cmocka_unit_test(error_code_is_taken_where_it_is_valid),
         cmocka_unit_test(nmi_blocking_that_iret_ended_is_set_again),

@@ -27,6 +27,7 @@ struct cell {
     struct hypervisor *hv;
     u64 ran_on;            // CPUs that may hold translations of its EPT, a bit for each by its id
     struct deadline slice; // in vm.timers while others wait for the CPU
+    u64 left;              // ticks of its slice that it has not used: see sched.h
 };
 
 struct cell_config {

@@ -34,14 +34,15 @@ static bool is_idle(const struct cell *cell, u64 now)
            deadline_next(&cell->vm.timers) > now;
 }
 
-// The next one after the one that ran last, or NULL if all are idle.
-static struct cell *pick(struct sched *s, u64 now)
+// The next one after the one that ran last that is not idle and has something of its slice left, or
+// NULL.
+static struct cell *pick_entitled(struct sched *s, u64 now)
 {
     for (unsigned i = 1; i <= s->count; i++) {
         unsigned index = s->current + i;
         if (index >= s->count)
             index %= s->count;
-        if (!is_idle(s->cells[index], now)) {
+        if (s->cells[index]->left && !is_idle(s->cells[index], now)) {
             s->current = index;
             return s->cells[index];
         }
@@ -49,13 +50,25 @@ static struct cell *pick(struct sched *s, u64 now)
     return NULL;
 }
 
-// The nearest deadline of the VMs but this one, that are idle at now.
+// The same, after new slices for all if need be: NULL if all are idle.
+static struct cell *pick(struct sched *s, u64 now)
+{
+    struct cell *cell = pick_entitled(s, now);
+    if (cell)
+        return cell;
+    for (unsigned i = 0; i < s->count; i++)
+        s->cells[i]->left = s->slice;
+    return pick_entitled(s, now);
+}
+
+// The nearest deadline of the VMs but this one that are idle at now and have something left.
 static u64 next_wake(const struct sched *s, const struct cell *but, u64 now)
 {
     u64 next = DEADLINE_NEVER;
     for (unsigned i = 0; i < s->count; i++) {
         const struct cell *cell = s->cells[i];
-        if (cell != but && is_idle(cell, now) && deadline_next(&cell->vm.timers) < next)
+        if (cell != but && cell->left && is_idle(cell, now) &&
+            deadline_next(&cell->vm.timers) < next)
             next = deadline_next(&cell->vm.timers);
     }
     return next;
@@ -117,9 +130,14 @@ static void remove(struct sched *s, struct cell *cell)
 static void arm_slice(struct sched *s, struct cell *cell, u64 now)
 {
     u64 wake = next_wake(s, cell, now);
-    u64 end = now + s->slice;
+    u64 end = now + cell->left;
     cell->slice.fire = slice_over;
     deadline_arm(&cell->vm.timers, &cell->slice, wake < end ? wake : end);
+}
+
+static void charge(struct cell *cell, u64 ticks)
+{
+    cell->left -= ticks < cell->left ? ticks : cell->left;
 }
 
 static void run(struct sched *s, struct cell *cell, u64 now)
@@ -132,6 +150,7 @@ static void run(struct sched *s, struct cell *cell, u64 now)
     enum vcpu_pause pause = vcpu_run(&cell->vcpu);
     running = NULL;
     deadline_cancel(&cell->vm.timers, &cell->slice);
+    charge(cell, rdtsc() - now);
     if (pause == VCPU_IDLE)
         stop_if_stuck(s, cell);
     if (cell->vm.end != VM_RUNNING)

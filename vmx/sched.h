@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MIT
 // VMs that share one CPU: round robin, a slice of time each, and what a VM leaves by HLT goes to
-// the others.
+// the others. A VM that wakes has the CPU at once, for what is left of its slice; the one it takes
+// it from keeps the rest of its own. New slices are given out when those that want the CPU have
+// used theirs up, so that halting for an instant brings nobody more than an equal share.
 #pragma once
 
 #include "vmx/hypervisor.h"

@@ -48,6 +48,38 @@ GUEST_PART(sched, sleeps)
     seen()[0] = latest;
 }
 
+// Busy for 40 ms, but for a hundredth of a millisecond of sleep after each millisecond: a way to
+// more than its share if waking began a slice.
+GUEST_PART(sched, naps)
+{
+    u64 a_ms = rt_info->tsc_hz / 1000, end = rdtsc() + 40 * a_ms;
+
+    handle(TIMER, TIMER + 1, note_lapic);
+    lapic_write(APIC_LVT_TIMER, BIT32(18) | TIMER);
+    for (u32 i = 1; rdtsc() < end; i++) {
+        wrmsr(IA32_TSC_DEADLINE, rdtsc() + a_ms / 100);
+        while (note_count < i)
+            sti_hlt_cli();
+        sti();
+        for (u64 until = rdtsc() + a_ms; rdtsc() < until;)
+            ;
+        cli();
+    }
+}
+
+// How much of 40 ms it had for itself, in times of less than half a millisecond between two looks.
+GUEST_PART(sched, counts_its_share)
+{
+    u64 gap = rt_info->tsc_hz / 2000, end = rdtsc() + rt_info->tsc_hz / 25, share = 0;
+
+    sti();
+    for (u64 last = rdtsc(), now; last < end; last = now) {
+        now = rdtsc();
+        share += now - last < gap ? now - last : 0;
+    }
+    seen()[0] = share;
+}
+
 GUEST_PART(sched, dies_at_once)
 {
     static const struct {

@@ -55,6 +55,8 @@ static void with_labs(struct selftest_ctx *t, const char *const names[], unsigne
 
 #define WATCHES "sched.watches_the_clock"
 #define SLEEPS  "sched.sleeps"
+#define NAPS    "sched.naps"
+#define SHARE   "sched.counts_its_share"
 #define DIES    "sched.dies_at_once"
 
 // What the guest of lab i left.
@@ -105,6 +107,15 @@ SCHED_TEST(waking_ends_the_slice_of_another, WATCHES, SLEEPS)
     EXPECT(seen(1, 0) < ms(1) / 10);
     // The sleeper's few instructions are all that is taken away.
     EXPECT(seen(0, 1) < ms(1) / 2);
+}
+
+// Waking ends a slice, but begins none.
+SCHED_TEST(naps_bring_no_more_than_a_share, SHARE, NAPS)
+{
+    labs.sched.slice = ms(2);
+    sched_run(&labs.sched);
+    EXPECT(passed(0) && passed(1));
+    EXPECT(seen(0, 0) > ms(15) && seen(0, 0) < ms(25));
 }
 
 SCHED_TEST(one_that_dies_leaves_the_others, WATCHES, DIES, SLEEPS)

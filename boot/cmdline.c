@@ -39,18 +39,6 @@ static const struct choice endings[] = {
     {NULL,     0           },
 };
 
-static const struct choice features[] = {
-    {"unrestricted-guest", FEATURE_UNRESTRICTED    },
-    {"preemption-timer",   FEATURE_PREEMPTION_TIMER},
-    {"vpid",               FEATURE_VPID            },
-    {"ept-1g",             FEATURE_EPT_1G          },
-    {"ept-2m",             FEATURE_EPT_2M          },
-    {"ack-on-exit",        FEATURE_ACK_ON_EXIT     },
-    {"tpr-shadow",         FEATURE_TPR_SHADOW      },
-    {"vnmi",               FEATURE_VNMI            },
-    {NULL,                 0                       },
-};
-
 static bool choose(const struct choice *list, struct word word, u32 *value)
 {
     for (; list->name; list++) {
@@ -163,12 +151,21 @@ static bool parse_end(struct options *options, struct word value)
     return true;
 }
 
+static bool choose_feature(struct word word, u32 *feature)
+{
+    *feature = 0;
+    for (unsigned i = 0; i < FEATURE_COUNT; i++)
+        if (word_is(word, feature_word(i)))
+            *feature = BIT32(i);
+    return *feature || word_is(word, "none");
+}
+
 static bool parse_without(struct options *options, struct word value)
 {
     struct word item;
     u32 set = 0, one;
     while (word_split(&value, ',', &item)) {
-        if (!choose(features, item, &one))
+        if (!choose_feature(item, &one))
             return false;
         set |= one;
     }
@@ -207,28 +204,35 @@ struct option {
     bool (*parse)(struct options *options, struct word value);
 };
 
+#define CONTROL(name, text, word, control) "," text
+#define CAPABILITY(name, text, msr, bits)  "," text
+#define HOST(name, text)                   "," text
+static const char without_values[] = "LIST of none"
+#include "vmx/features.def"
+    ;
+#undef CONTROL
+#undef CAPABILITY
+#undef HOST
+
 static const struct option table[] = {
     {{"run", "guest|selftest|bench|caps|grade|log",
       "run the VMs, the self-tests, the measurements, say what the machine offers, grade it, or "
       "show "
       "the log of the run before"},
-     parse_run                                                                                      },
-    {{"test", "GLOB", "run only the self-tests whose names match"},                      parse_test },
-    {{"log", "error|warn|info|debug", "show lines up to this level"},                    parse_log  },
+     parse_run                                                                                        },
+    {{"test", "GLOB", "run only the self-tests whose names match"},                      parse_test   },
+    {{"log", "error|warn|info|debug", "show lines up to this level"},                    parse_log    },
     {{"console", "auto|none|LIST of serial[:PLACE],e9,screen", "where the log goes"},
-     parse_console                                                                                  },
-    {{"input", "auto|none|serial[:PLACE]", "what the guests' input comes from"},         parse_input},
-    {{"end", "auto|halt|reboot|bochs|qemu", "what to do when the run is over"},          parse_end  },
-    {{"without",
-      "LIST of unrestricted-guest,preemption-timer,vpid,ept-1g,ept-2m,ack-on-exit,tpr-shadow,vnmi",
-      "treat CPU features as absent"},
-     parse_without                                                                                  },
+     parse_console                                                                                    },
+    {{"input", "auto|none|serial[:PLACE]", "what the guests' input comes from"},         parse_input  },
+    {{"end", "auto|halt|reboot|bochs|qemu", "what to do when the run is over"},          parse_end    },
+    {{"without", without_values, "treat CPU features as absent"},                        parse_without},
     {{"break", "LIST of RULE (C8,S2)",
       "run the tiny guest once for each rule of VM entry, its VMCS broken so"},
-     parse_break                                                                                    },
-    {{"check", "entry", "judge the VMCS by the rules of VM entry before each entry"},    parse_check},
+     parse_break                                                                                      },
+    {{"check", "entry", "judge the VMCS by the rules of VM entry before each entry"},    parse_check  },
     {{"apic", "firmware|x2apic", "the host's local APICs: as found, or in x2APIC mode"},
-     parse_apic                                                                                     },
+     parse_apic                                                                                       },
 };
 
 unsigned cmdline_option_count(void)

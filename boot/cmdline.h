@@ -40,7 +40,7 @@ struct options {
     struct input_choice input;
     bool end_auto;                // whoever ends the run finds out how
     enum end_how end;             // unless end_auto
-    u32 without;                  // set of enum vmx_feature to be treated as absent
+    u32 without;                  // set of enum feature to be treated as absent
     struct entry_rule_set broken; // not empty: guests that violate these rules of VM entry
     bool check_entry;             // judge each VMCS before it is entered
     bool x2apic;                  // the host's local APICs in x2APIC mode, whatever firmware chose

@@ -329,6 +329,8 @@ int machine_time(const struct options *options)
 
     if (acpi.pm_timer.space == ACPI_PORT)
         refs.pm_timer_port = (u16)acpi.pm_timer.address;
+    if (options->without & FEATURE_TSC_DEADLINE)
+        cpu_features.tsc_deadline = false;
     pic_silence();
     for (unsigned i = 0; i < acpi.nioapics; i++)
         (void)!ioapic_silence(HPA(acpi.ioapics[i].address)); // logged where nothing answers
@@ -384,13 +386,24 @@ static void warn_of_multihit(void)
     log_info("security: no VT-d: a device that a guest programs could reach any memory");
 }
 
+// The probe itself stays as read: the other CPUs are compared with it.
+static void decode_without(u32 features, struct hypervisor *hv)
+{
+    static struct vmx_probe rest; // large
+
+    for (unsigned i = 0; i < FEATURE_COUNT; i++)
+        if (features & BIT32(i))
+            log_info("without: %s is treated as absent", feature_word(i));
+    rest = hv->probe;
+    vmx_probe_without(&rest, features);
+    vmx_caps_decode(&rest, &hv->caps);
+}
+
 void machine_vmx(const struct options *options, struct hypervisor *hv)
 {
     vmx_probe_cpu(&hv->probe);
-    if (hv->probe.vmx) {
-        vmx_caps_decode(&hv->probe, &hv->caps);
-        vmx_caps_without(&hv->caps, options->without);
-    }
+    if (hv->probe.vmx)
+        decode_without(options->without, hv);
     vmx_judge(&hv->probe, &hv->caps, &hv->verdict);
     if (vmx_verdict_ok(&hv->verdict))
         warn_of_multihit();

@@ -4,7 +4,7 @@
 
 #include "arch/x86_64/lib/types.h"
 
-#define WHY_SIZE 240u
+#define WHY_SIZE 480u // the words of without= are many
 
 struct why {
     char text[WHY_SIZE];

@@ -31,8 +31,8 @@ const char *ept_caps_lacking(const struct ept_caps *caps)
         return "EPT page walks of length 4";
     if (!caps->tables_wb)
         return "write-back EPT paging structures";
-    if (!caps->invept || (!caps->invept_single && !caps->invept_all))
-        return "INVEPT";
+    if (!caps->invept || !caps->invept_all)
+        return "INVEPT of all contexts";
     return NULL;
 }
 

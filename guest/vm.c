@@ -108,7 +108,7 @@ int vm_add_ram(struct vm *vm, struct vm_ram ram)
     return err;
 }
 
-// One piece in one run of frames.
+// One piece in one run of frames, not cleared yet.
 static int alloc_piece(struct vm *vm, gpa_t gpa, u64 size, bool lazy)
 {
     struct vm_ram ram = {.gpa = gpa, .size = size, .type = MEM_WB, .lazy = lazy, .owned = true};
@@ -118,11 +118,17 @@ static int alloc_piece(struct vm *vm, gpa_t gpa, u64 size, bool lazy)
     int err = frame_alloc(vm->frames, size >> PAGE_SHIFT, align, 0, &ram.hpa);
     if (err)
         return err;
-    memset(phys_ptr(ram.hpa), 0, size);
     err = vm_add_ram(vm, ram);
     if (err)
         frame_free(vm->frames, ram.hpa, size >> PAGE_SHIFT);
     return err;
+}
+
+static void clear_ram(struct vm *vm, u32 first)
+{
+    for (u32 i = first; i < vm->nram; i++)
+        if (vm->ram[i].owned)
+            memset(phys_ptr(vm->ram[i].hpa), 0, vm->ram[i].size);
 }
 
 int vm_alloc_ram(struct vm *vm, gpa_t gpa, u64 size, bool lazy)
@@ -130,6 +136,7 @@ int vm_alloc_ram(struct vm *vm, gpa_t gpa, u64 size, bool lazy)
     // What lies before the first 2 MiB boundary is a piece of its own: the rest gets large leaves.
     u64 head = align_up(gpa.raw, SIZE_2M) - gpa.raw;
     u64 done = 0, piece = head && head < size ? head : size;
+    u32 first = vm->nram;
 
     while (done < size) {
         if (piece > size - done)
@@ -147,14 +154,13 @@ int vm_alloc_ram(struct vm *vm, gpa_t gpa, u64 size, bool lazy)
             return err;
         }
     }
+    clear_ram(vm, first); // not before all of it is there: it takes a second a few GiB
     return OK;
 }
 
 void vm_clear_ram(struct vm *vm)
 {
-    for (u32 i = 0; i < vm->nram; i++)
-        if (vm->ram[i].owned)
-            memset(phys_ptr(vm->ram[i].hpa), 0, vm->ram[i].size);
+    clear_ram(vm, 0);
 }
 
 const struct vm_ram *vm_find_ram(const struct vm *vm, gpa_t gpa)

@@ -120,7 +120,7 @@ void vm_destroy(struct vm *vm);
 MUST_CHECK int vm_add_ram(struct vm *vm, struct vm_ram ram);
 
 // The same with frames of the pool, cleared, write-back, in as many pieces as it takes. E_NOMEM
-// (logged); what could be had stays with the VM.
+// (logged); what could be had stays with the VM, not cleared.
 MUST_CHECK int vm_alloc_ram(struct vm *vm, gpa_t gpa, u64 size, bool lazy);
 
 // Clears the RAM that is the VM's own, as power-on does.

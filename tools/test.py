@@ -24,8 +24,7 @@ import test_steps
 from test_steps import Boot, Command, Fuzz, Host
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
-# 2 emulators at most: each wants a core.
-WORKERS = 2
+EMULATORS = 2  # at most: each wants a core
 FAIL_TAIL = 15  # lines of a failed step's log that are shown
 MAKE_PROGRESS = re.compile(r"^  [A-Z]+ +\S")  # what else went well hides what did not
 
@@ -252,7 +251,7 @@ class Tester:
         for step in steps:
             if step.alone:
                 self.run(step)
-        with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
+        with concurrent.futures.ThreadPoolExecutor(self.options.jobs) as pool:
             # The long ones first: the end is not a wait for one of them.
             rest = sorted((s for s in steps if not s.alone), key=lambda s: -s.about)
             list(pool.map(self.run, rest))
@@ -291,12 +290,13 @@ def main():
                         help="the self-tests on every machine: over an hour")
     parser.add_argument("--only", metavar="GLOB", help="only the steps of such names")
     parser.add_argument("--list", action="store_true", help="name the steps and stop")
+    parser.add_argument("--jobs", type=int, default=EMULATORS, help="steps at a time")
     parser.add_argument("--build", type=pathlib.Path, default=TOP / "build")
     options = parser.parse_args()
     steps, away = selected(options)
     if options.list:
         for step in steps:
-            print(f"{step.name:32}{step.says}")
+            print(f"{step.name:36}{step.says}")
         return 0
     started = time.monotonic()
     tester = Tester(options)

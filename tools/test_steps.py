@@ -142,7 +142,7 @@ NO_GUEST_TESTS = 25  # self-tests that need no VT-x
 SELFTESTS = 420
 
 
-def guests():
+def guests(top):
     """The default run, on each kind of machine that can."""
     return [
         Boot("boot/tiny", "the tiny guest in long, protected and real mode", expect=TINY, about=8,
@@ -152,8 +152,7 @@ def guests():
         Boot("boot/tiny-host-timer", "deadlines by the host's local APIC timer",
              cmdline="without=preemption-timer", expect=TINY, about=8),
         Boot("boot/tiny-without", "every optional feature absent", about=8, expect=NO_REAL_MODE,
-             cmdline="without=unrestricted-guest,preemption-timer,vpid,ept-1g,ept-2m,ack-on-exit,"
-                     "tpr-shadow,vnmi"),
+             cmdline=f"without={','.join(features(top))}"),
         Boot("boot/tiny-disk", "booted from a disk", media="disk", expect=TINY, about=8),
         Boot("boot/tiny-uefi", "UEFI and VT-x together", firmware="uefi",
              expect=TINY, about=40),
@@ -193,9 +192,6 @@ def selftests():
         Boot("boot/selftest-minimal", "the self-tests without unrestricted guest", cpu=MINIMAL,
              cmdline="run=selftest", selftests=SELFTESTS - 10, skips=20, forbid=FAULTLESS,
              about=15),
-        Boot("boot/selftest-host-timer", "the self-tests without preemption timer, VPID and"
-             " acknowledged interrupts", selftests=SELFTESTS - 10, skips=20, forbid=FAULTLESS,
-             cmdline="run=selftest without=preemption-timer,vpid,ack-on-exit", about=15),
         Boot("boot/selftest-no-ept", "those that need no VT-x, the others skipped by name",
              cpu=NO_EPT, cmdline="run=selftest", selftests=NO_GUEST_TESTS, skips=500,
              expect=(r"^SKIP exits\.\S+: needs VMX$",), forbid=FAULTLESS, about=6),
@@ -565,13 +561,16 @@ def entries(top):
     ]
 
 
-# Each by itself, as a CPU or an outer hypervisor may lack it.
-ABSENT = ("unrestricted-guest", "preemption-timer", "vpid", "ept-1g", "ept-2m", "ack-on-exit",
-          "tpr-shadow", "vnmi")
+def features(top):
+    """What a CPU or an outer hypervisor may lack: the words of without=."""
+    text = (pathlib.Path(top) / "vmx/features.def").read_text()
+    return re.findall(r'^(?:CONTROL|CAPABILITY|HOST)\(\w+, "([^"]+)"', text, re.M)
+
+
 PLACES = {"cd": dict(media="cd"), "disk": dict(media="disk"), "uefi": dict(firmware="uefi")}
 
 
-def machines():
+def machines(top):
     """The self-tests on every machine that can be emulated: by `make matrix` the whole of it, by
     `make test` some of each kind."""
     rows = []
@@ -583,10 +582,13 @@ def machines():
                                  cmdline="run=selftest", selftests=SELFTESTS - 20, skips=30,
                                  forbid=FAULTLESS, about=150 * cpus, ticks=0, timeout=3600,
                                  matrix=True, **where))
-    for absent in ABSENT:
-        rows.append(Boot(f"matrix/without-{absent}", f"the self-tests without {absent}",
-                         cmdline=f"run=selftest without={absent}", selftests=SELFTESTS - 20,
-                         skips=30, forbid=FAULTLESS, about=60, timeout=900, matrix=True))
+    for absent in (*features(top), "all"):
+        rows.append(Boot(f"boot/without-{absent}", f"the self-tests without {absent}", about=15,
+                         cmdline="run=selftest console=e9 without=" +
+                         (",".join(features(top)) if absent == "all" else absent),
+                         expect=(r"^without: \w",), selftests=SELFTESTS - 10,
+                         skips=25 if absent == "all" else 20,
+                         forbid=FAULTLESS))
     for cpus, model, place in ((2, "", "disk"), (4, "", "cd"), (4, MINIMAL, "disk")):
         rows.append(Boot(f"boot/smp-{cpus}-{place}{'-minimal' if model else ''}",
                          f"{cpus} CPUs in Bochs, all in VMX operation", cpus=cpus, cpu=model,
@@ -609,13 +611,14 @@ def machines():
     return rows
 
 
-def boots():
-    return guests() + loaders() + linux() + terminals() + selftests() + refusals() + machines() + bad_input()
+def boots(top):
+    return (guests(top) + loaders() + linux() + terminals() + selftests() + refusals() +
+            machines(top) + bad_input())
 
 
 def all_steps(top):
     steps = checks() + host_tests(pathlib.Path(top)) + fuzzers(pathlib.Path(top)) + \
-        entries(top) + boots() + restarts() + pages() + comparisons()
+        entries(top) + boots(top) + restarts() + pages() + comparisons()
     for step in steps:
         if isinstance(step, Boot) and not step.needs:
             step.needs = KERNEL

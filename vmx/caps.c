@@ -32,11 +32,11 @@ static const struct {
 const struct ctl_policy ctl_policies[CTL_WORDS] = {
     [CTL_PIN] = {.required = PIN_EXT_INTR | PIN_NMI,
                  .optional = PIN_VNMI | PIN_PREEMPTION_TIMER,
-                 .refused = PIN_POSTED_INTR                                              },
+                 .refused = PIN_POSTED_INTR                                                },
     [CTL_PROC] = {.required = PROC_TSC_OFFSETTING | PROC_HLT | PROC_CR8_LOAD | PROC_CR8_STORE |
-                              PROC_IO_BITMAPS | PROC_MSR_BITMAPS | PROC_SECONDARY,
-                 // What CPUID hides must not work either.
-                  .optional = PROC_MONITOR | PROC_MWAIT | PROC_RDPMC,
+                              PROC_IO_BITMAPS | PROC_MSR_BITMAPS | PROC_SECONDARY |
+                              // What CPUID hides must not work either; every CPU has these.
+                              PROC_MONITOR | PROC_MWAIT | PROC_RDPMC,
                  .refused = PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INTR_WINDOW | PROC_NMI_WINDOW |
                              PROC_MTF | PROC_TERTIARY | PROC_TPR_SHADOW | PROC_INVLPG |
                              PROC_MOV_DR                                                 },
@@ -44,14 +44,14 @@ const struct ctl_policy ctl_policies[CTL_WORDS] = {
                  .optional = PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD | PROC2_UNRESTRICTED |
                                PROC2_INVPCID | PROC2_XSAVES,
                  .refused = PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_DESC_TABLE | PROC2_PML |
-                              PROC2_VMCS_SHADOWING | PROC2_EPT_VE                        },
+                              PROC2_VMCS_SHADOWING | PROC2_EPT_VE},
     [CTL_EXIT] = {.required = EXIT_HOST64 | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER |
                               EXIT_LOAD_EFER | EXIT_SAVE_DEBUG,
                  .optional = EXIT_ACK_INTR,
-                 .refused = EXIT_LOAD_PERF_GLOBAL | EXIT_SECONDARY | EXIT_SAVE_PREEMPTION},
+                 .refused = EXIT_LOAD_PERF_GLOBAL | EXIT_SECONDARY | EXIT_SAVE_PREEMPTION                        },
     [CTL_ENTRY] = {.required = ENTRY_LOAD_PAT | ENTRY_LOAD_EFER | ENTRY_LOAD_DEBUG,
                  .optional = 0,
-                 .refused = ENTRY_SMM | ENTRY_DEACTIVATE_DUAL | ENTRY_LOAD_PERF_GLOBAL   },
+                 .refused = ENTRY_SMM | ENTRY_DEACTIVATE_DUAL | ENTRY_LOAD_PERF_GLOBAL},
 };
 
 const char *ctl_name(enum ctl_word word, unsigned bit)
@@ -122,28 +122,52 @@ void vmx_caps_decode(const struct vmx_probe *probe, struct vmx_caps *caps)
     caps->maxphyaddr = probe->maxphyaddr;
 }
 
-void vmx_caps_without(struct vmx_caps *caps, u32 features)
+// ---- features that are taken away --------------------------------------------------------------
+
+#define CONTROL(name, text, word, control)                                                         \
+    {text, CTL_##word, word##_##control, offsetof(struct vmx_msrs, basic), 0},
+#define CAPABILITY(name, text, msr, bits) {text, 0, 0, offsetof(struct vmx_msrs, msr), (bits)},
+#define HOST(name, text)                  {text, 0, 0, offsetof(struct vmx_msrs, basic), 0},
+static const struct {
+    const char *word;
+    u8 controls; // enum ctl_word
+    u32 control;
+    u16 msr; // where in struct vmx_msrs
+    u64 bits;
+} features[FEATURE_COUNT] = {
+#include "vmx/features.def"
+};
+#undef CONTROL
+#undef CAPABILITY
+#undef HOST
+
+const char *feature_word(unsigned index)
 {
-    static const struct {
-        u32 feature;
-        enum ctl_word word;
-        u32 bits;
-    } rows[] = {
-        {FEATURE_UNRESTRICTED,     CTL_PROC2, PROC2_UNRESTRICTED  },
-        {FEATURE_PREEMPTION_TIMER, CTL_PIN,   PIN_PREEMPTION_TIMER},
-        {FEATURE_VPID,             CTL_PROC2, PROC2_VPID          },
-        {FEATURE_ACK_ON_EXIT,      CTL_EXIT,  EXIT_ACK_INTR       },
-        {FEATURE_TPR_SHADOW,       CTL_PROC,  PROC_TPR_SHADOW     },
-        {FEATURE_VNMI,             CTL_PIN,   PIN_VNMI            },
+    return features[index].word;
+}
+
+// Takes it out of the allowed 1-settings of the MSRs of either kind.
+static void take_control(struct vmx_msrs *m, enum ctl_word word, u32 control)
+{
+    u64 *const msrs[][2] = {
+        [CTL_PIN] = {&m->pin,   &m->true_pin  },
+          [CTL_PROC] = {&m->proc,  &m->true_proc },
+        [CTL_PROC2] = {&m->proc2, &m->proc2     },
+          [CTL_EXIT] = {&m->exit,  &m->true_exit },
+        [CTL_ENTRY] = {&m->entry, &m->true_entry},
     };
-    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
-        if (features & rows[i].feature)
-            caps->ctl[rows[i].word].may &= ~rows[i].bits;
-    if (features & FEATURE_EPT_1G)
-        caps->ept_vpid &= ~BIT(17);
-    if (features & FEATURE_EPT_2M)
-        caps->ept_vpid &= ~(BIT(16) | BIT(17));
-    caps->ept = ept_caps_decode(caps->ept_vpid);
+    for (unsigned i = 0; i < 2; i++)
+        *msrs[word][i] &= ~((u64)control << 32);
+}
+
+void vmx_probe_without(struct vmx_probe *probe, u32 taken)
+{
+    for (unsigned i = 0; i < FEATURE_COUNT; i++) {
+        if (!(taken & BIT32(i)))
+            continue;
+        take_control(&probe->msrs, (enum ctl_word)features[i].controls, features[i].control);
+        *(u64 *)((u8 *)&probe->msrs + features[i].msr) &= ~features[i].bits;
+    }
 }
 
 int ctl_negotiate(const struct ctl_allowed *allowed, const struct ctl_policy *policy,
@@ -251,6 +275,7 @@ static bool judge_ept(const struct vmx_probe *p, const struct vmx_caps *caps, st
         {BIT(6),  "a page-walk length of 4"     },
         {BIT(14), "write-back paging structures"},
         {BIT(20), "INVEPT"                      },
+        {BIT(26), "INVEPT of all contexts"      },
     };
     for (unsigned i = 0; i < ARRAY_SIZE(needed); i++) {
         if ((caps->ept_vpid & needed[i].bits) == needed[i].bits)
@@ -261,12 +286,6 @@ static bool judge_ept(const struct vmx_probe *p, const struct vmx_caps *caps, st
         fmt_snprintf(v->why, sizeof(v->why),
                      "no usable EPT: %s is not offered (IA32_VMX_EPT_VPID_CAP, 48CH)",
                      needed[i].name);
-        return false;
-    }
-    if (!(caps->ept_vpid & (BIT(25) | BIT(26)))) {
-        verdict_set(v, VMX_NO_EPT,
-                    "no usable EPT: INVEPT has no type (IA32_VMX_EPT_VPID_CAP, 48CH)",
-                    "this CPU is too old for Corbel");
         return false;
     }
     return true;

@@ -94,20 +94,33 @@ struct vmx_caps {
 
 void vmx_caps_decode(const struct vmx_probe *probe, struct vmx_caps *caps);
 
-// Features of the CPU that Corbel can do without; `without=` on the command line forces that.
-enum vmx_feature {
-    FEATURE_UNRESTRICTED = 1u << 0,
-    FEATURE_PREEMPTION_TIMER = 1u << 1,
-    FEATURE_VPID = 1u << 2,
-    FEATURE_EPT_1G = 1u << 3,
-    FEATURE_EPT_2M = 1u << 4,
-    FEATURE_ACK_ON_EXIT = 1u << 5,
-    FEATURE_TPR_SHADOW = 1u << 6,
-    FEATURE_VNMI = 1u << 7,
+// Features of the CPU that Corbel can do without, FEATURE_UNRESTRICTED and so on: a bit each.
+#define CONTROL(name, text, word, control) FEATURE_INDEX_##name,
+#define CAPABILITY(name, text, msr, bits)  FEATURE_INDEX_##name,
+#define HOST(name, text)                   FEATURE_INDEX_##name,
+enum feature_index {
+#include "vmx/features.def"
+    FEATURE_COUNT
 };
+#undef CONTROL
+#undef CAPABILITY
+#undef HOST
+#define CONTROL(name, text, word, control) FEATURE_##name = 1u << FEATURE_INDEX_##name,
+#define CAPABILITY(name, text, msr, bits)  FEATURE_##name = 1u << FEATURE_INDEX_##name,
+#define HOST(name, text)                   FEATURE_##name = 1u << FEATURE_INDEX_##name,
+enum feature {
+#include "vmx/features.def"
+};
+#undef CONTROL
+#undef CAPABILITY
+#undef HOST
+_Static_assert(FEATURE_COUNT <= 32, "a set of features is a u32");
 
-// Takes features (a set of enum vmx_feature) out of caps, as if the CPU did not have them.
-void vmx_caps_without(struct vmx_caps *caps, u32 features);
+// Its word of `without=` on the command line; index is below FEATURE_COUNT.
+const char *feature_word(unsigned index);
+
+// Takes features (a set of enum feature) out of what the CPU reports, as if it did not have them.
+void vmx_probe_without(struct vmx_probe *probe, u32 features);
 
 // Which controls a VMCS is to have.
 struct ctl_policy {

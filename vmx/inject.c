@@ -225,7 +225,8 @@ void inject_decide(const struct inject_input *in, struct inject_decision *out)
     };
     if (in->activity == ACTIVITY_WAIT_FOR_SIPI)
         return;
-    out->nmi_blocked = !in->virtual_nmis && in->nmi_blocked && !interrupts_open(in, out);
+    out->nmi_blocked = !in->virtual_nmis && in->nmi_blocked && in->activity != ACTIVITY_HLT &&
+                       !interrupts_open(in, out);
 
     struct event vectored = in->vectored;
     vectored.valid = event_is_possible(&vectored) && !ends_in(in->activity, &vectored);

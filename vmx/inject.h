@@ -61,7 +61,8 @@ struct inject_decision {
 // A vectored or raised event that no CPU produces (a type, vector or instruction length VM entry
 // would refuse) is left out. Vectored events and exceptions end in wait-for-SIPI, and in shutdown
 // all but #MC; only an NMI or #MC leaves shutdown. Without virtual NMIs the CPU does not tell when
-// the guest's NMI handler returns: the guest taking interrupts again stands for it.
+// the guest's NMI handler returns: the guest taking interrupts again stands for it, or its HLT,
+// which no handler would wake from.
 //
 // in->held must be -1 while an external interrupt is vectored: a held one always goes first.
 void inject_decide(const struct inject_input *in, struct inject_decision *out);

@@ -196,44 +196,86 @@ static void vpid_is_there_only_if_it_can_be_flushed(void **state)
 
 // ---- without= ---------------------------------------------------------------------------------
 
-static void each_feature_can_be_taken_away(void **state)
+static struct vmx_caps decode_without(const struct vmx_probe *machine, u32 features)
 {
-    static const struct {
-        u32 feature;
-        enum ctl_word word;
-        u32 bit;
-    } rows[] = {
-        {FEATURE_UNRESTRICTED,     CTL_PROC2, PROC2_UNRESTRICTED  },
-        {FEATURE_PREEMPTION_TIMER, CTL_PIN,   PIN_PREEMPTION_TIMER},
-        {FEATURE_VPID,             CTL_PROC2, PROC2_VPID          },
-        {FEATURE_ACK_ON_EXIT,      CTL_EXIT,  EXIT_ACK_INTR       },
-        {FEATURE_TPR_SHADOW,       CTL_PROC,  PROC_TPR_SHADOW     },
-        {FEATURE_VNMI,             CTL_PIN,   PIN_VNMI            },
-    };
+    struct vmx_probe probe = *machine;
+    vmx_probe_without(&probe, features);
+    return decode(&probe);
+}
+
+// Each optional control has its word, which takes this control and nothing else; and Corbel does
+// without.
+static void each_optional_control_can_be_taken_away(void **state)
+{
     (void)state;
-    for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {
-        struct vmx_caps before = decode(&machine_skylake), after = before;
-        vmx_caps_without(&after, rows[i].feature);
-        assert_true(before.ctl[rows[i].word].may & rows[i].bit);
-        before.ctl[rows[i].word].may &= ~rows[i].bit;
-        assert_memory_equal(&after.ctl, &before.ctl, sizeof(after.ctl));
-        assert_memory_equal(&after.ept, &before.ept, sizeof(after.ept));
-        struct vmx_verdict v;
-        vmx_judge(&machine_skylake, &after, &v);
-        assert_int_equal(v.kind, VMX_READY); // Corbel does without
+    for (unsigned n = 0; n < CTL_WORDS * 32; n++) {
+        enum ctl_word word = (enum ctl_word)(n / 32);
+        u32 bit = BIT32(n % 32);
+        if (!(ctl_policies[word].optional & bit))
+            continue;
+        unsigned words = 0;
+        for (unsigned i = 0; i < FEATURE_COUNT; i++) {
+            struct vmx_caps c = decode_without(&machine_skylake, BIT32(i));
+            if (c.ctl[word].may & bit)
+                continue;
+            words++;
+            c.ctl[word].may |= bit;
+            struct vmx_caps whole = decode(&machine_skylake);
+            assert_memory_equal(&c, &whole, sizeof(c));
+        }
+        if (words != 1)
+            fail_msg("%u words of without= for \"%s\"", words, ctl_name(word, n % 32));
     }
-    struct vmx_caps c = decode(&machine_skylake);
-    vmx_caps_without(&c, FEATURE_EPT_1G);
+}
+
+static void no_feature_is_missed(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < FEATURE_COUNT; i++) {
+        struct vmx_probe p = machine_skylake;
+        vmx_probe_without(&p, BIT32(i));
+        if (BIT32(i) != FEATURE_TSC_DEADLINE) // which is not VMX's
+            assert_memory_not_equal(&p, &machine_skylake, sizeof(p));
+        struct vmx_caps c = decode(&p);
+        struct vmx_verdict v;
+        vmx_judge(&p, &c, &v);
+        assert_int_equal(v.kind, VMX_READY);
+    }
+    struct vmx_probe p = machine_skylake;
+    vmx_probe_without(&p, 0);
+    assert_memory_equal(&p, &machine_skylake, sizeof(p));
+    vmx_probe_without(&p, ~0u);
+    assert_int_equal(decode(&p).ctl[CTL_PIN].may & (PIN_VNMI | PIN_PREEMPTION_TIMER), 0);
+    p = machine_skylake; // a CPU of before the TRUE MSRs
+    p.msrs.basic &= ~BIT(55);
+    vmx_probe_without(&p, FEATURE_VNMI);
+    assert_false(decode(&p).ctl[CTL_PIN].may & PIN_VNMI);
+}
+
+// A control that the CPU forces stays: the CPU would not enter without.
+static void what_is_forced_stays(void **state)
+{
+    (void)state;
+    struct vmx_probe p = machine_skylake;
+    p.msrs.proc2 |= PROC2_WBINVD;
+    struct vmx_caps c = decode_without(&p, FEATURE_WBINVD_EXITING);
+    assert_true(c.ctl[CTL_PROC2].must & PROC2_WBINVD);
+}
+
+static void features_outside_the_controls(void **state)
+{
+    (void)state;
+    struct vmx_caps c = decode_without(&machine_skylake, FEATURE_EPT_1G);
     assert_true(c.ept.large_2m && !c.ept.large_1g);
-    vmx_caps_without(&c, FEATURE_EPT_2M);
+    c = decode_without(&machine_skylake, FEATURE_EPT_2M);
     assert_false(c.ept.large_2m || c.ept.large_1g);
-    c = decode(&machine_skylake);
-    vmx_caps_without(&c, FEATURE_EPT_2M); // what has no 2 MiB pages has no 1 GiB ones
-    assert_false(c.ept.large_2m || c.ept.large_1g);
-    c = decode(&machine_skylake);
-    vmx_caps_without(&c, 0);
-    struct vmx_caps whole = decode(&machine_skylake);
-    assert_memory_equal(&c, &whole, sizeof(c));
+    c = decode_without(&machine_skylake, FEATURE_INVEPT_SINGLE);
+    assert_true(!c.ept.invept_single && c.ept.invept_all);
+    c = decode_without(&machine_skylake, FEATURE_INVVPID_SINGLE);
+    assert_false(c.ept_vpid & EPT_VPID_INVVPID_SINGLE);
+    assert_true(c.ctl[CTL_PROC2].may & PROC2_VPID);
+    c = decode_without(&machine_skylake, FEATURE_STRING_IO_INFO);
+    assert_false(c.io_insn_info);
 }
 
 // ---- negotiation ------------------------------------------------------------------------------
@@ -391,9 +433,8 @@ static void ept_must_be_there_and_usable(void **state)
         {BIT(6),            "a page-walk length of 4"     },
         {BIT(14),           "write-back paging structures"},
         {BIT(20),           "INVEPT is not offered"       },
-        {BIT(25) | BIT(26), "INVEPT has no type"          },
-        {BIT(25),           NULL                          }, // one of the two types will do
-        {BIT(26),           NULL                          },
+        {BIT(26),           "INVEPT of all contexts"      }, // VMXON is followed by one
+        {BIT(25),           NULL                          },
         {BIT(16) | BIT(17), NULL                          },
         {BIT(0) | BIT(21),  NULL                          },
     };
@@ -486,7 +527,10 @@ int main(void)
         cmocka_unit_test(true_controls_are_used_where_there_are_any),
         cmocka_unit_test(secondary_words_need_their_switch),
         cmocka_unit_test(vpid_is_there_only_if_it_can_be_flushed),
-        cmocka_unit_test(each_feature_can_be_taken_away),
+        cmocka_unit_test(each_optional_control_can_be_taken_away),
+        cmocka_unit_test(no_feature_is_missed),
+        cmocka_unit_test(what_is_forced_stays),
+        cmocka_unit_test(features_outside_the_controls),
         cmocka_unit_test(one_bit_in_every_circumstance),
         cmocka_unit_test(policies_make_sense),
         cmocka_unit_test(outcome_is_one_the_cpu_takes),

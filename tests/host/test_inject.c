@@ -202,7 +202,8 @@ static struct inject_decision oracle(const struct inject_input *in)
     bool irq_open = if_set && !mov_ss && !sti;
     bool nmi_was_vectored = survives(in, &in->vectored) && in->vectored.type == 2;
     bool bit3 = (in->interruptibility & 8) && !nmi_was_vectored;
-    bool soft = !in->virtual_nmis && in->nmi_blocked && !nmi_was_vectored && !irq_open;
+    bool soft =
+        !in->virtual_nmis && in->nmi_blocked && !nmi_was_vectored && !irq_open && in->activity != 1;
     bool nmi_open = !mov_ss && !sti && !(in->virtual_nmis ? bit3 : soft);
 
     d.interruptibility = (u32)sti | (u32)mov_ss << 1 | (u32)bit3 << 3;
@@ -485,6 +486,9 @@ static void without_virtual_nmis_the_next_waits_for_interrupts(void **state)
     assert_int_equal(d.source, INJECT_NONE);
     assert_true(d.interrupt_window);
     assert_false(d.nmi_window);
+    in.activity = ACTIVITY_HLT;
+    assert_int_equal(decide(&in).info, 0x80000202);
+    in.activity = ACTIVITY_ACTIVE;
     in.rflags |= RFLAGS_IF;
     assert_int_equal(decide(&in).info, 0x80000202);
 }

@@ -134,7 +134,7 @@ static void why_is_one_line_and_the_error(void **state)
     memset(&why, 0x7f, sizeof(why));
     assert_int_equal(why_set(&why, E_RANGE, "%s: %u is too much", "mem", 7u), E_RANGE);
     assert_string_equal(why.text, "mem: 7 is too much");
-    assert_int_equal(why_set(&why, E_INVAL, "%0300d", 1), E_INVAL);
+    assert_int_equal(why_set(&why, E_INVAL, "%0600d", 1), E_INVAL);
     assert_int_equal(strlen(why.text), WHY_SIZE - 1);
 }
 

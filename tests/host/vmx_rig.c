@@ -398,8 +398,9 @@ struct vmx_rig *rig_open(const struct rig_options *options)
     rig->dr6 = DR6_INIT;
     rig->now = RIG_START;
     fake_vmcs_clear();
-    vmx_caps_decode(o->machine ? o->machine : &machine_skylake, &rig->caps);
-    vmx_caps_without(&rig->caps, o->without);
+    struct vmx_probe probe = o->machine ? *o->machine : machine_skylake;
+    vmx_probe_without(&probe, o->without);
+    vmx_caps_decode(&probe, &rig->caps);
     make_memory(rig);
     make_vm(rig, o);
     make_vcpu(rig, o);

@@ -295,7 +295,7 @@ static void describe_for_crash(void)
     static char line[128];
     fmt_snprintf(line, sizeof(line), "Corbel " CORBEL_VERSION ", CPU %u.%u.%u%s%s, %s",
                  cpu_features.family, cpu_features.model, cpu_features.stepping,
-                 cpu_features.hypervisor[0] ? " under " : "", cpu_features.hypervisor,
+                 cpu_features.outer.signature[0] ? " under " : "", cpu_features.outer.signature,
                  cpu_features.brand[0] ? cpu_features.brand : cpu_features.vendor);
     crash_set_machine(line);
 }
@@ -306,7 +306,7 @@ void machine_describe(const struct boot_info *info, const struct hypervisor *hv)
     log_info("cpu: %s, family %u model %u stepping %u, %u-bit physical%s%s",
              cpu_features.brand[0] ? cpu_features.brand : cpu_features.vendor, cpu_features.family,
              cpu_features.model, cpu_features.stepping, cpu_features.phys_bits,
-             cpu_features.hypervisor[0] ? ", under " : "", cpu_features.hypervisor);
+             cpu_features.outer.signature[0] ? ", under " : "", cpu_features.outer.signature);
     u64 code = (u64)(text_end - text_start), constants = (u64)(ksyms_start - rodata_start);
     u64 given = (u64)(image_end - image_start) - hv->own[0].size;
     log_info("memory: %llu MiB usable, %llu KiB for Corbel, image at %llx",

@@ -2,6 +2,7 @@
 #include "boot/run.h"
 
 #include "arch/x86_64/console.h"
+#include "arch/x86_64/cpu.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/layout.h"
 #include "arch/x86_64/lib/bits.h"
@@ -139,15 +140,8 @@ static enum end_how end_of(const struct options *options)
         return options->end;
     if (inb(0xe9) == 0xe9) // Bochs
         return END_EMULATOR;
-    struct cpuid_regs r = cpuid(1, 0);
-    if (!(r.ecx & CPUID_1_ECX_HYPERVISOR))
-        return END_HALT;
-    r = cpuid(0x40000000, 0);
-    char signature[12];
-    memcpy(signature, &r.ebx, 4);
-    memcpy(signature + 4, &r.ecx, 4);
-    memcpy(signature + 8, &r.edx, 4);
-    bool qemu = !memcmp(signature, "TCGTCGTCGTCG", 12) || !memcmp(signature, "KVMKVMKVM", 9);
+    const char *outer = cpu_features.outer.signature;
+    bool qemu = !strcmp(outer, OUTER_TCG) || !strcmp(outer, OUTER_KVM);
     return qemu ? END_EMULATOR : END_HALT;
 }
 

@@ -135,7 +135,7 @@ TINY16 = (r"^tiny: hello from real mode$", r"^tiny: CPUID: GenuineIntel$",
 TINY = (*TINY64, *TINY32, *TINY16)
 NO_REAL_MODE = (*TINY64, *TINY32, r"^vm tiny16: skipped: real mode needs unrestricted guest")
 HIDDEN = (r"^error: cannot run guests here: no VT-x: the outer hypervisor \(TCGTCGTCGTCG\)",
-          r"^error: what to do: turn on nested virtualization in the outer hypervisor \(QEMU: with KVM\)$",
+          r"^error: what to do: QEMU emulates this CPU, without VT-x: use its -accel kvm ",
           r"^corbel: done: status 3$")
 FAULTLESS = ("CHECK failed", "^panic:", "^FAIL ")
 NO_GUEST_TESTS = 25  # self-tests that need no VT-x

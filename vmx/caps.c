@@ -4,6 +4,7 @@
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/fmt.h"
 #include "arch/x86_64/lib/string.h"
+#include "arch/x86_64/outer.h"
 #include "arch/x86_64/regs/msr.h"
 
 #define CTL(word, bit, name, text) {CTL_##word, (bit), (text)},
@@ -189,22 +190,24 @@ static void verdict_set(struct vmx_verdict *v, enum vmx_verdict_kind kind, const
     str_copy(v->advice, sizeof(v->advice), advice);
 }
 
-// CPUID.1:ECX[5] is clear.
+// CPUID.1:ECX[5] is clear. QEMU's TCG may call its CPU an AMD one; any other hypervisor's CPU is of
+// the vendor that the host's is.
 static void judge_absent(const struct vmx_probe *p, struct vmx_verdict *v)
 {
-    if (p->hypervisor[0]) {
-        verdict_set(v, VMX_HIDDEN, "",
-                    "turn on nested virtualization in the outer hypervisor (QEMU: with KVM)");
-        fmt_snprintf(v->why, sizeof(v->why), "no VT-x: the outer hypervisor (%s) does not offer it",
-                     p->hypervisor);
-    } else if (!strcmp(p->vendor, "GenuineIntel")) {
-        verdict_set(v, VMX_ABSENT, "no VT-x: this CPU does not have it",
-                    "use a CPU with Intel VT-x and EPT, or look for \"Intel Virtualization "
-                    "Technology\" in the firmware setup, which can hide it");
-    } else {
+    bool intel = !strcmp(p->vendor, "GenuineIntel") || !strcmp(p->hypervisor, OUTER_TCG);
+
+    if (!intel) {
         verdict_set(v, VMX_NOT_INTEL, "", "Corbel needs an Intel CPU with VT-x and EPT");
         fmt_snprintf(v->why, sizeof(v->why),
                      "no VT-x: the CPU is from %s, and AMD-V is not supported", p->vendor);
+    } else if (p->hypervisor[0]) {
+        verdict_set(v, VMX_HIDDEN, "", outer_nesting(p->hypervisor));
+        fmt_snprintf(v->why, sizeof(v->why), "no VT-x: the outer hypervisor (%s) does not offer it",
+                     p->hypervisor);
+    } else {
+        verdict_set(v, VMX_ABSENT, "no VT-x: this CPU does not have it",
+                    "use a CPU with Intel VT-x and EPT, or look for \"Intel Virtualization "
+                    "Technology\" in the firmware setup, which can hide it");
     }
 }
 

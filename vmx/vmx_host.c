@@ -50,7 +50,7 @@ void vmx_probe_cpu(struct vmx_probe *probe)
 {
     memset(probe, 0, sizeof(*probe));
     str_copy(probe->vendor, sizeof(probe->vendor), cpu_features.vendor);
-    str_copy(probe->hypervisor, sizeof(probe->hypervisor), cpu_features.hypervisor);
+    str_copy(probe->hypervisor, sizeof(probe->hypervisor), cpu_features.outer.signature);
     probe->vmx = cpu_features.vmx;
     probe->maxphyaddr = cpu_features.phys_bits;
     if (!probe->vmx)

@@ -6,7 +6,6 @@
 typedef struct cpuid_regs (*cpuid_fn)(u32 leaf, u32 subleaf);
 
 #define EXTENDED_BASE    0x80000000u
-#define HYPERVISOR_BASE  0x40000000u
 #define PHYS_BITS_UNTOLD 36 // SDM: where leaf 80000008H is missing and PAE is there
 #define ARCH_PHYS_BITS   52
 
@@ -60,10 +59,8 @@ static void decode_leaf_1(struct cpu_features *f, cpuid_fn read)
     f->mce = r.edx & CPUID_1_EDX_MCE;
     f->pat = r.edx & CPUID_1_EDX_PAT;
     f->apic = r.edx & CPUID_1_EDX_APIC;
-    if (r.ecx & CPUID_1_ECX_HYPERVISOR) {
-        struct cpuid_regs h = read(HYPERVISOR_BASE, 0);
-        put_words(f->hypervisor, (u32[]){h.ebx, h.ecx, h.edx}, 3);
-    }
+    if (r.ecx & CPUID_1_ECX_HYPERVISOR)
+        outer_read(&f->outer, read);
 }
 
 static void decode_leaf_7(struct cpu_features *f, cpuid_fn read)

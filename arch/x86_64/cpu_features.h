@@ -2,13 +2,13 @@
 // What this CPU is and has, decoded from CPUID once: SDM volume 2, "CPUID".
 #pragma once
 
-#include "arch/x86_64/lib/types.h"
+#include "arch/x86_64/outer.h"
 #include "arch/x86_64/regs/cpuid.h"
 
 struct cpu_features {
-    char vendor[13];     // "GenuineIntel"
-    char brand[49];      // without the blanks in front; empty where there is none
-    char hypervisor[13]; // the outer hypervisor's signature; empty on bare hardware
+    char vendor[13];    // "GenuineIntel"
+    char brand[49];     // without the blanks in front; empty where there is none
+    struct outer outer; // the outer hypervisor; its signature is empty on bare hardware
     u32 max_leaf, max_ext_leaf;
     u16 family, model; // with the extended parts added in
     u8 stepping;

@@ -46,8 +46,9 @@ static unsigned choose(const struct tsc_opinions *o)
         unsigned told = first_known(o, 0, FIRST_MEASURED);
         return told == FIRST_MEASURED ? TSC_NONE : told;
     }
-    if (o->hz[TSC_CPUID_15] && confirmed_by(o, TSC_CPUID_15, FIRST_MEASURED, TSC_SOURCES))
-        return TSC_CPUID_15;
+    for (unsigned exact = TSC_CPUID_15; exact <= TSC_OUTER; exact++)
+        if (o->hz[exact] && confirmed_by(o, exact, FIRST_MEASURED, TSC_SOURCES))
+            return exact;
     unsigned best = first_confirmed(o, FIRST_MEASURED, TSC_SOURCES);
     if (best == TSC_NONE)
         best = first_confirmed(o, 0, FIRST_MEASURED);
@@ -71,11 +72,8 @@ struct tsc_decision tsc_decide(const struct tsc_opinions *opinions)
 const char *tsc_source_name(enum tsc_source source)
 {
     static const char *const names[TSC_SOURCES + 1] = {
-        [TSC_CPUID_15] = "CPUID 15H",
-        [TSC_CPUID_16] = "CPUID 16H",
-        [TSC_HPET] = "HPET",
-        [TSC_PM_TIMER] = "PM timer",
-        [TSC_PIT] = "PIT",
+        [TSC_CPUID_15] = "CPUID 15H", [TSC_OUTER] = "hypervisor",  [TSC_CPUID_16] = "CPUID 16H",
+        [TSC_HPET] = "HPET",          [TSC_PM_TIMER] = "PM timer", [TSC_PIT] = "PIT",
         [TSC_NONE] = "nothing",
     };
     return names[source <= TSC_NONE ? source : TSC_NONE];

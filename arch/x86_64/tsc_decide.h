@@ -4,10 +4,11 @@
 
 #include "arch/x86_64/lib/types.h"
 
-// In the order of trust among equals. The first two are what CPUID tells, the rest are measured
-// against a clock of known frequency.
+// In the order of trust among equals. The first three are what CPUID or an MSR tells, the rest are
+// measured against a clock of known frequency.
 enum tsc_source {
     TSC_CPUID_15, // TSC and crystal: exact where it is true
+    TSC_OUTER,    // the outer hypervisor's word
     TSC_CPUID_16, // base frequency, a round number
     TSC_HPET,
     TSC_PM_TIMER,

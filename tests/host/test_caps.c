@@ -394,11 +394,14 @@ static void machines_without_vmx(void **state)
         enum vmx_verdict_kind kind;
         const char *why, *advice;
     } rows[] = {
-        {"AuthenticAMD", "",             VMX_NOT_INTEL, "AuthenticAMD",     "Intel CPU"     },
-        {"HygonGenuine", "",             VMX_NOT_INTEL, "HygonGenuine",     "Intel CPU"     },
-        {"GenuineIntel", "",             VMX_ABSENT,    "does not have it", "firmware setup"},
-        {"GenuineIntel", "KVMKVMKVM",    VMX_HIDDEN,    "(KVMKVMKVM)",      "nested"        },
-        {"AuthenticAMD", "Microsoft Hv", VMX_HIDDEN,    "(Microsoft Hv)",   "nested"        },
+        {"AuthenticAMD", "",             VMX_NOT_INTEL, "AuthenticAMD",     "Intel CPU"            },
+        {"HygonGenuine", "",             VMX_NOT_INTEL, "HygonGenuine",     "Intel CPU"            },
+        {"GenuineIntel", "",             VMX_ABSENT,    "does not have it", "firmware setup"       },
+        {"GenuineIntel", "KVMKVMKVM",    VMX_HIDDEN,    "(KVMKVMKVM)",      "nested=1"             },
+        {"GenuineIntel", "Microsoft Hv", VMX_HIDDEN,    "(Microsoft Hv)",   "Set-VMProcessor"      },
+        {"GenuineIntel", "unknown",      VMX_HIDDEN,    "(unknown)",        "nested virtualization"},
+        {"AuthenticAMD", "TCGTCGTCGTCG", VMX_HIDDEN,    "(TCGTCGTCGTCG)",   "-accel kvm"           },
+        {"AuthenticAMD", "Microsoft Hv", VMX_NOT_INTEL, "AuthenticAMD",     "Intel CPU"            },
     };
     (void)state;
     for (unsigned i = 0; i < ARRAY_SIZE(rows); i++) {

@@ -240,9 +240,9 @@ static void the_outer_hypervisor(void **state)
 {
     (void)state;
     hypervisor = (struct cpuid_regs){0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d};
-    assert_string_equal(decode().hypervisor, "");
+    assert_string_equal(decode().outer.signature, "");
     basic[1].ecx = CPUID_1_ECX_HYPERVISOR;
-    assert_string_equal(decode().hypervisor, "KVMKVMKVM");
+    assert_string_equal(decode().outer.signature, "KVMKVMKVM");
 }
 
 static void xcr0_needs_xsave(void **state)

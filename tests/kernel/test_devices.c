@@ -165,7 +165,7 @@ LAB_TEST(ports, debug_exit_is_four_ports_wide, NEEDS_VMX)
 // The host's own timer then ends the guest's turn, by an interrupt.
 static void run_by_host_timer(struct selftest_ctx *t, struct lab *lab)
 {
-    if (cpu_features.hypervisor[0]) {
+    if (cpu_features.outer.signature[0]) {
         selftest_skip(t, "an outer hypervisor takes time of its own");
         return;
     }

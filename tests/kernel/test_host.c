@@ -422,7 +422,7 @@ SELFTEST(host, large_device_memory_has_large_pages, NEEDS_NOTHING)
 // Under an outer hypervisor the CPU may be away for any time: how late something is says nothing.
 static bool exact_time(void)
 {
-    return !cpu_features.hypervisor[0];
+    return !cpu_features.outer.signature[0];
 }
 
 SELFTEST(host, clock_goes_forward, NEEDS_NOTHING)

@@ -54,7 +54,10 @@ KFLAGS := -std=c17 -Oz -g -I. $(WARN) -ffreestanding -fno-pic -fno-pie -mcmodel=
 KLDFLAGS := -nostdlib -static -no-pie -Wl,--build-id=none -Wl,-z,max-page-size=0x1000 \
             -Wl,-z,noexecstack -Wl,--gc-sections -Wl,--orphan-handling=error -T linker.ld
 
-KOBJ := $(KERNEL_C:%.c=$O/k/%.o) $(KERNEL_ASM:%.asm=$O/k/%.asm.o)
+KOBJ := $(KERNEL_C:%.c=$O/k/%.o) $(KERNEL_ASM:%.asm=$O/k/%.asm.o) $O/k/version.o
+
+# What a photograph of a screen says it was taken of.
+VERSION := 0.1$(shell commit=$$(git describe --always --exclude='*' --abbrev=9 --dirty=+ 2>/dev/null) && echo "-$$commit")
 include tools/image.mk
 include tools/font.mk
 include tools/guest.mk
@@ -70,6 +73,14 @@ $O/k/%.o: %.c Makefile tools/hardware-files.mk tools/image.mk | $O/.packages-bui
 	$(call say,CC,$<)
 	$Q$(CC) $(KFLAGS) $(OPTIMIZE) -MMD -MP -c $< -o $@
 	$(into_lab)
+
+.PHONY: always
+$O/k/version.c: always
+	@mkdir -p $(@D)
+	@echo 'extern const char corbel_version[]; const char corbel_version[] = "$(VERSION)";' > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+$O/k/version.o: $O/k/version.c
+	$Q$(CC) $(KFLAGS) -c $< -o $@
 
 $O/k/%.asm.o: %.asm $O/k/asm-offsets.inc tools/image.mk | $O/.packages-build
 	@mkdir -p $(@D)

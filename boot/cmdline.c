@@ -13,14 +13,15 @@ struct choice {
 };
 
 static const struct choice run_modes[] = {
-    {"guest",    RUN_GUEST   },
-    {"selftest", RUN_SELFTEST},
-    {"bench",    RUN_BENCH   },
-    {"caps",     RUN_CAPS    },
-    {"grade",    RUN_GRADE   },
-    {"crash",    RUN_CRASH   },
-    {"log",      RUN_LOG     },
-    {NULL,       0           },
+    {"guest",       RUN_GUEST      },
+    {"selftest",    RUN_SELFTEST   },
+    {"bench",       RUN_BENCH      },
+    {"caps",        RUN_CAPS       },
+    {"grade",       RUN_GRADE      },
+    {"crash",       RUN_CRASH      },
+    {"crash-early", RUN_CRASH_EARLY},
+    {"log",         RUN_LOG        },
+    {NULL,          0              },
 };
 
 static const struct choice log_levels[] = {

@@ -9,13 +9,14 @@
 #include "vmx/entry_break.h"
 
 enum run_mode {
-    RUN_GUEST,    // the modules' VMs, or the built-in guest
-    RUN_SELFTEST, // the in-kernel tests
-    RUN_BENCH,    // measure VM exits
-    RUN_CAPS,     // say what the machine offers
-    RUN_GRADE,    // set this CPU's VM entry beside the rules
-    RUN_CRASH,    // show the crash screen
-    RUN_LOG,      // show the log of the run before
+    RUN_GUEST,       // the modules' VMs, or the built-in guest
+    RUN_SELFTEST,    // the in-kernel tests
+    RUN_BENCH,       // measure VM exits
+    RUN_CAPS,        // say what the machine offers
+    RUN_GRADE,       // set this CPU's VM entry beside the rules
+    RUN_CRASH,       // show the crash screen
+    RUN_CRASH_EARLY, // the same before memory and console are up
+    RUN_LOG,         // show the log of the run before
 };
 
 struct console_choice {

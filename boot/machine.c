@@ -33,6 +33,7 @@
 
 static struct memmap memmap; // large, so not on the stack
 static u64 ebda;             // host-physical, 0 where there is none
+static bool paged;           // with the final tables, which reach all there is
 static struct acpi_info acpi;
 static bool has_acpi;
 static struct ramlog *ramlog;
@@ -192,6 +193,7 @@ int machine_memory(const struct boot_info *info, u64 mbi, bool lab, struct hyper
     err = paging_init(&hv->host, end, mapped, mapped_ranges(mapped, ARRAY_SIZE(mapped)));
     if (err)
         return err;
+    paged = true;
     if (!acpi.has_madt)
         read_tables(info, map_any);
     if (acpi.has_reset)
@@ -227,21 +229,21 @@ static struct screen_channel channel(struct boot_channel c)
 
 // Without memory for tables the boot tables are still in use, which reach the low 4 GiB: even then
 // there is something to say.
-static void *map_screen(u64 address, u64 size, bool memory)
+static void *map_screen(u64 address, u64 size)
 {
-    if (memory)
+    if (paged)
         return mmio_map(HPA(address), size, MEM_WC);
     return address <= SIZE_4G && size <= SIZE_4G - address ? phys_ptr(HPA(address)) : NULL;
 }
 
-static struct screen make_screen(const struct boot_framebuffer *fb, bool memory)
+static struct screen make_screen(const struct boot_framebuffer *fb)
 {
     struct screen screen = {.kind = SCREEN_NONE};
 
     if (fb->kind != BOOT_FB_EGA_TEXT && fb->kind != BOOT_FB_RGB)
         return screen;
     bool text = fb->kind == BOOT_FB_EGA_TEXT;
-    void *mapped = map_screen(fb->address, (u64)fb->pitch * fb->height, memory);
+    void *mapped = map_screen(fb->address, (u64)fb->pitch * fb->height);
     if (!mapped)
         return screen;
     return (struct screen){
@@ -271,30 +273,30 @@ static void list_uarts(const struct uart_place *named, struct uart_list *list)
     uart_add_pc(list);
 }
 
-void machine_console(const struct boot_info *info, const struct options *options, bool memory)
+void machine_console(const struct boot_info *info, const struct options *options)
 {
     const struct console_choice *c = &options->console;
     struct console_config config = {
         .io = &host_ports,
-        .map = memory ? map_uart : NULL,
+        .map = paged ? map_uart : NULL,
         .search_pci = true,
         .serial = c->automatic || c->serial,
         .named = c->serial_at.space != UART_NOWHERE,
         .debug_port = c->automatic || c->e9,
-        .ramlog = memory ? ramlog : NULL,
+        .ramlog = paged ? ramlog : NULL,
     };
     list_uarts(&c->serial_at, &config.uarts);
     if (c->automatic || c->screen)
-        config.screen = make_screen(&info->framebuffer, memory);
+        config.screen = make_screen(&info->framebuffer);
     console_init(&config);
 }
 
 // A photograph of the crash screen says what it was taken of. The brand comes last: it may be cut.
-static void describe_for_crash(void)
+void machine_name_for_crash(void)
 {
     static char line[128];
-    fmt_snprintf(line, sizeof(line), "Corbel " CORBEL_VERSION ", CPU %u.%u.%u%s%s, %s",
-                 cpu_features.family, cpu_features.model, cpu_features.stepping,
+    fmt_snprintf(line, sizeof(line), "Corbel %s, CPU %u.%u.%u microcode %x%s%s, %s", corbel_version,
+                 cpu_features.family, cpu_features.model, cpu_features.stepping, cpu_microcode(),
                  cpu_features.outer.signature[0] ? " under " : "", cpu_features.outer.signature,
                  cpu_features.brand[0] ? cpu_features.brand : cpu_features.vendor);
     crash_set_machine(line);
@@ -303,9 +305,9 @@ static void describe_for_crash(void)
 void machine_describe(const struct boot_info *info, const struct hypervisor *hv)
 {
     (void)info;
-    log_info("cpu: %s, family %u model %u stepping %u, %u-bit physical%s%s",
+    log_info("cpu: %s, family %u model %u stepping %u, microcode %x, %u-bit physical%s%s",
              cpu_features.brand[0] ? cpu_features.brand : cpu_features.vendor, cpu_features.family,
-             cpu_features.model, cpu_features.stepping, cpu_features.phys_bits,
+             cpu_features.model, cpu_features.stepping, cpu_microcode(), cpu_features.phys_bits,
              cpu_features.outer.signature[0] ? ", under " : "", cpu_features.outer.signature);
     u64 code = (u64)(text_end - text_start), constants = (u64)(ksyms_start - rodata_start);
     u64 given = (u64)(image_end - image_start) - hv->own[0].size;
@@ -316,7 +318,6 @@ void machine_describe(const struct boot_info *info, const struct hypervisor *hv)
     log_info("image: %llu KiB of code, %llu KiB of constants, %llu KiB of laboratory %s",
              (unsigned long long)(code + 1023) >> 10, (unsigned long long)(constants + 1023) >> 10,
              (unsigned long long)(image_end - lab_start) >> 10, given ? "left to guests" : "kept");
-    describe_for_crash();
     describe_tables();
     lastlog_tell();
 }

@@ -7,7 +7,8 @@
 #include "boot/mbi.h"
 #include "vmx/hypervisor.h"
 
-#define CORBEL_VERSION "0.1"
+// "0.1-" and the commit it was built from, with a + where more was changed; made by Makefile.
+extern const char corbel_version[];
 
 // The one there is. Passed on as a pointer; only self-tests, which nobody calls with one, name it.
 extern struct hypervisor hypervisor;
@@ -18,9 +19,12 @@ extern struct hypervisor hypervisor;
 // nothing in it may be touched any more. Logs what is wrong.
 int machine_memory(const struct boot_info *info, u64 mbi, bool lab, struct hypervisor *hv);
 
-// Starts the console with what the options allow; screen and UARTs in memory only once memory is
-// up, since they need mapping.
-void machine_console(const struct boot_info *info, const struct options *options, bool memory);
+// Tells the crash screen which version and CPU this is. After cpu_read_features.
+void machine_name_for_crash(void);
+
+// Starts the console with what the options allow. Before machine_memory has succeeded the boot
+// tables have to do: a screen below 4 GiB, and no UARTs in memory.
+void machine_console(const struct boot_info *info, const struct options *options);
 
 // Logs what the machine is: CPU, memory and ACPI's tables.
 void machine_describe(const struct boot_info *info, const struct hypervisor *hv);

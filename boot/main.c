@@ -7,6 +7,7 @@
 #include "arch/x86_64/idt.h"
 #include "arch/x86_64/layout.h"
 #include "arch/x86_64/lib/bits.h"
+#include "arch/x86_64/lib/check.h"
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/log.h"
 #include "arch/x86_64/lib/phys.h"
@@ -39,6 +40,12 @@ static void crash_end(int status)
     run_end(&options, status);
 }
 
+// For a crash before there is one.
+static void crash_console(void)
+{
+    machine_console(&info, &options);
+}
+
 static void bring_up_cpu(void)
 {
     stacks_boot(cpus[0]);
@@ -47,6 +54,7 @@ static void bring_up_cpu(void)
     idt_load();
     cpu_read_features();
     cpu_setup();
+    machine_name_for_crash();
 }
 
 void kmain(u32 mbi, u64 load_base)
@@ -57,13 +65,16 @@ void kmain(u32 mbi, u64 load_base)
     phys_window = PHYS_WINDOW;
     cmdline_defaults(&options);
     crash_set_end(crash_end);
+    crash_set_console(crash_console);
     bring_up_cpu();
 
     int parsed = read_boot_info(mbi, &why);
     log_set_level(options.log);
+    if (!parsed && options.run == RUN_CRASH_EARLY)
+        panic("run=crash-early: before there is memory or a console");
     int err = machine_memory(&info, mbi, !parsed && run_needs_lab(&options, &info), &hypervisor);
-    machine_console(&info, &options, err == OK);
-    log_info("Corbel " CORBEL_VERSION ": %s%s%s", info.loader[0] ? "booted by " : "",
+    machine_console(&info, &options);
+    log_info("Corbel %s: %s%s%s", corbel_version, info.loader[0] ? "booted by " : "",
              info.loader[0] ? info.loader : "no loader name", info.efi_bits ? ", UEFI" : "");
     if (parsed) {
         log_error("%s", why.text);

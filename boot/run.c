@@ -93,6 +93,7 @@ bool run_needs_lab(const struct options *options, const struct boot_info *info)
 {
     switch (options->run) {
     case RUN_CRASH:
+    case RUN_CRASH_EARLY:
         return false;
     case RUN_GUEST:
         return info->nmodules == 0 || !entry_rule_set_empty(&options->broken);

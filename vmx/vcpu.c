@@ -174,11 +174,7 @@ static void read_host_msrs(struct vcpu *v)
     if (seven.edx & CPUID_7_EDX_ARCH_CAP)
         v->host_arch_capabilities = rdmsr(IA32_ARCH_CAPABILITIES);
     v->has_ibpb = seven.edx & CPUID_7_EDX_IBRS;
-    // Written first and followed by CPUID: SDM volume 3, "Determining the Signature".
-    if (wrmsr_safe(IA32_BIOS_SIGN_ID, 0)) {
-        cpuid(1, 0);
-        (void)rdmsr_safe(IA32_BIOS_SIGN_ID, &v->host_microcode);
-    }
+    v->host_microcode = (u64)cpu_microcode() << 32;
     (void)rdmsr_safe(IA32_MISC_ENABLE, &v->host_misc_enable);
 }
 

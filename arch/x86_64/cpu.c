@@ -27,6 +27,15 @@ void cpu_read_features(void)
         cpu_features_decode(&cpu_features, cpuid);
 }
 
+u32 cpu_microcode(void)
+{
+    u64 revision = 0;
+    if (!cpu_features.intel || !wrmsr_safe(IA32_BIOS_SIGN_ID, 0))
+        return 0;
+    cpuid(1, 0);
+    return rdmsr_safe(IA32_BIOS_SIGN_ID, &revision) ? (u32)(revision >> 32) : 0;
+}
+
 u64 cpu_host_cr0(void)
 {
     return CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;

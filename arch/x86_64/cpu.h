@@ -54,6 +54,10 @@ void cpu_read_features(void);
 // and CPUID's leaves above 3. Returns whether anything changed.
 bool cpu_unhide_features(void);
 
+// The revision of the microcode in this CPU; 0 where it does not tell. SDM volume 3, "Determining
+// the Signature".
+u32 cpu_microcode(void);
+
 // Puts the control registers, EFER, XCR0 and the PAT of this CPU into the one state Corbel runs in;
 // nothing of what firmware or the boot loader left in them survives. After idt_load, because a
 // pending machine check is delivered as soon as CR4.MCE is set.

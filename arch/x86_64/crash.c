@@ -13,6 +13,7 @@
 #include "arch/x86_64/stacks.h"
 
 static void (*end_machine)(int status);
+static void (*open_console)(void);
 static const char *machine;
 static u32 crashed_cpu; // its APIC ID + 1; 0: none
 static u32 crashes;     // of that CPU
@@ -22,6 +23,11 @@ static char last_lines[4096];
 void crash_set_end(void (*end)(int status))
 {
     end_machine = end;
+}
+
+void crash_set_console(void (*open)(void))
+{
+    open_console = open;
 }
 
 void crash_set_machine(const char *line)
@@ -44,9 +50,14 @@ static NORETURN void end(void)
     halt();
 }
 
-// SDM volume 2, CPUID leaf 01H: the initial APIC ID. Per-CPU data may be what is broken.
+// SDM volume 2, CPUID leaves 01H and 0BH: the initial APIC ID. Per-CPU data may be what is broken.
 static u32 apic_id(void)
 {
+    if (cpuid(0, 0).eax >= 0xb) {
+        struct cpuid_regs topology = cpuid(0xb, 0);
+        if (topology.ebx & 0xffff)
+            return topology.edx;
+    }
     return (u32)bits_get(cpuid(1, 0).ebx, 31, 24);
 }
 
@@ -74,8 +85,8 @@ static u32 rows_of(const char *text, size_t length, u32 columns)
     return rows + (column != 0);
 }
 
-// A crash before the console was up is told where a console most likely is. This replays the log.
-static void open_console(void)
+// Where a console most likely is. This replays the log.
+static void open_any_console(void)
 {
     static struct console_config config = {
         .io = &host_ports,
@@ -105,8 +116,10 @@ static void write_last_lines(size_t report_length)
 static void write_report(const struct crash_info *info)
 {
     size_t length = crash_format(report, sizeof(report), info);
-    if (!console_is_open())
+    if (!console_is_open() && open_console)
         open_console();
+    if (!console_is_open())
+        open_any_console();
     console_write_streams(report, length);
     console_flush();
     if (!console_screen_rows())

@@ -142,9 +142,9 @@ caps: $O/corbel.elf $O/.packages-run ## boot and tell what this machine offers a
 bench: $O/corbel.elf $O/.packages-run ## measure VM exits in ticks, into build/bench.tsv
 	$Q$(MAKE) --no-print-directory kernel O=$O/count KEXTRA=-DCOUNT_VMCS $(if $V,V=$V)
 	@echo "  bench: ticks an operation (1 of 3)"
-	@$(RUN) --cmdline "run=bench" --log $O/bench --quiet
+	@$(RUN) --cmdline "run=bench mitigations=off" --log $O/bench --quiet
 	@echo "  bench: VMREADs and VMWRITEs an operation (2 of 3)"
-	@$(RUN) --kernel $O/count/corbel.elf --cmdline "run=bench" --log $O/bench-count --quiet
+	@$(RUN) --kernel $O/count/corbel.elf --cmdline "run=bench mitigations=off" --log $O/bench-count --quiet
 	@echo "  bench: ticks from GRUB to a guest (3 of 3)"
 	@$(PYTHON) tools/bench_boot.py $O $O/bench/console.txt
 	@$(PYTHON) tools/bench.py $O/bench/console.txt $O/bench-count/console.txt $O/bench.tsv

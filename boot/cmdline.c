@@ -200,6 +200,12 @@ static bool parse_apic(struct options *options, struct word value)
     return options->x2apic || word_is(value, "firmware");
 }
 
+static bool parse_mitigations(struct options *options, struct word value)
+{
+    options->mitigations_off = word_is(value, "off");
+    return options->mitigations_off || word_is(value, "auto");
+}
+
 struct option {
     struct option_text text;
     bool (*parse)(struct options *options, struct word value);
@@ -220,20 +226,21 @@ static const struct option table[] = {
       "run the VMs, the self-tests, the measurements, say what the machine offers, grade it, or "
       "show "
       "the log of the run before"},
-     parse_run                                                                                        },
-    {{"test", "GLOB", "run only the self-tests whose names match"},                      parse_test   },
-    {{"log", "error|warn|info|debug", "show lines up to this level"},                    parse_log    },
+     parse_run                                                                                            },
+    {{"test", "GLOB", "run only the self-tests whose names match"},                      parse_test       },
+    {{"log", "error|warn|info|debug", "show lines up to this level"},                    parse_log        },
     {{"console", "auto|none|LIST of serial[:PLACE],e9,screen", "where the log goes"},
-     parse_console                                                                                    },
-    {{"input", "auto|none|serial[:PLACE]", "what the guests' input comes from"},         parse_input  },
-    {{"end", "auto|halt|reboot|bochs|qemu", "what to do when the run is over"},          parse_end    },
-    {{"without", without_values, "treat CPU features as absent"},                        parse_without},
+     parse_console                                                                                        },
+    {{"input", "auto|none|serial[:PLACE]", "what the guests' input comes from"},         parse_input      },
+    {{"end", "auto|halt|reboot|bochs|qemu", "what to do when the run is over"},          parse_end        },
+    {{"without", without_values, "treat CPU features as absent"},                        parse_without    },
     {{"break", "LIST of RULE (C8,S2)",
       "run the tiny guest once for each rule of VM entry, its VMCS broken so"},
-     parse_break                                                                                      },
-    {{"check", "entry", "judge the VMCS by the rules of VM entry before each entry"},    parse_check  },
+     parse_break                                                                                          },
+    {{"check", "entry", "judge the VMCS by the rules of VM entry before each entry"},    parse_check      },
     {{"apic", "firmware|x2apic", "the host's local APICs: as found, or in x2APIC mode"},
-     parse_apic                                                                                       },
+     parse_apic                                                                                           },
+    {{"mitigations", "auto|off", "guard against speculation as this CPU needs"},         parse_mitigations},
 };
 
 unsigned cmdline_option_count(void)
@@ -275,7 +282,7 @@ static int parse_word(struct word word, struct options *options, u32 *seen, stru
     if (!option)
         return why_set(why, E_INVAL,
                        "command line: unknown word \"%.*s\"; there are run=, test=, log=, "
-                       "console=, input=, end=, without=, break=, check= and apic=",
+                       "console=, input=, end=, without=, break=, check=, apic= and mitigations=",
                        WORD_ARGS(word));
     u32 bit = BIT32(option - table);
     if (*seen & bit)

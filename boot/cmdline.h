@@ -45,6 +45,7 @@ struct options {
     struct entry_rule_set broken; // not empty: guests that violate these rules of VM entry
     bool check_entry;             // judge each VMCS before it is entered
     bool x2apic;                  // the host's local APICs in x2APIC mode, whatever firmware chose
+    bool mitigations_off;         // of what guests could learn from, or do to, the CPU
 };
 
 // A word of the command line, for its table in the documentation.

@@ -374,6 +374,25 @@ static void read_mtrrs(struct mtrr_state *state)
         log_warn("MTRRs: odd settings %x in firmware's memory types", state->odd);
 }
 
+static void start_mitigations(const struct options *options, struct mitigations *m)
+{
+    struct mitigation_cpu cpu = {0};
+
+    if (cpu_features.max_leaf >= 7) {
+        struct cpuid_regs seven = cpuid(7, 0);
+        cpu.leaf7_ebx = seven.ebx;
+        cpu.leaf7_edx = seven.edx;
+        if (seven.eax >= 2)
+            cpu.leaf7_2_edx = cpuid(7, 2).edx;
+        if (seven.edx & CPUID_7_EDX_ARCH_CAP)
+            cpu.arch_capabilities = rdmsr(IA32_ARCH_CAPABILITIES);
+    }
+    mitigations_decide(&cpu, options->mitigations_off, m);
+    mitigations_log(m);
+    if (m->spec_ctrl)
+        wrmsr(IA32_SPEC_CTRL, rdmsr(IA32_SPEC_CTRL) | m->spec_ctrl);
+}
+
 // Guests get executable large pages: mapping all by 4 KiB costs every one of them. On a CPU that
 // does not report IA32_ARCH_CAPABILITIES.IF_PSCHANGE_MC_NO a hostile guest can use them to raise a
 // machine check (iTLB multihit), which the user should know.
@@ -406,8 +425,10 @@ void machine_vmx(const struct options *options, struct hypervisor *hv)
     if (hv->probe.vmx)
         decode_without(options->without, hv);
     vmx_judge(&hv->probe, &hv->caps, &hv->verdict);
-    if (vmx_verdict_ok(&hv->verdict))
+    if (vmx_verdict_ok(&hv->verdict)) {
+        start_mitigations(options, &hv->mitigations);
         warn_of_multihit();
+    }
     hv->check_entry = options->check_entry;
     read_mtrrs(&hv->mtrr);
 }

@@ -59,7 +59,8 @@ def boot_kvm(options, name, append):
 
 def measure(options):
     """The console of each boot."""
-    boots = (("Corbel", lambda: boot(options, "corbel", "--cmdline", "run=bench")),
+    boots = (("Corbel", lambda: boot(options, "corbel", "--cmdline",
+                                    "run=bench mitigations=off")),
              ("KVM", lambda: boot_kvm(options, "kvm", "")),
              ("KVM, mitigations=off", lambda: boot_kvm(options, "kvm-off", "mitigations=off")))
     for number, (what, run) in enumerate(boots, 1):

@@ -20,6 +20,8 @@ def read_nm(lines):
         if len(fields) != 3:
             continue
         address, kind, name = int(fields[0], 16), fields[1], fields[2]
+        if kind in "tT" and name.startswith("."):
+            continue  # a label in a macro of NASM's
         if kind in "tT":
             if limit:
                 symbols.append((limit, ""))

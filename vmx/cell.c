@@ -66,7 +66,7 @@ int cell_create(struct hypervisor *hv, const struct cell_config *config, struct 
     err = vm_init(&cell->vm, &vm);
     if (err)
         goto no_vm;
-    err = vcpu_init(&cell->vcpu, &cell->vm, &hv->caps, &hv->host);
+    err = vcpu_init(&cell->vcpu, &cell->vm, &hv->caps, &hv->mitigations, &hv->host);
     if (err)
         goto no_vcpu;
     if (hv->check_entry)

@@ -235,7 +235,6 @@ enum exit_action exit_answer(struct vcpu *vcpu)
 
 enum exit_action exit_answer_with_care(struct vcpu *vcpu)
 {
-    vcpu_care_after_exit(vcpu);
     if (!vcpu->hook || vcpu->exit.reason >= REASON_COUNT)
         return exit_answer(vcpu);
     vmcs_count_reads(EXIT_READS);
@@ -309,10 +308,10 @@ struct vcpu *vcpu_prepare(struct vcpu *vcpu)
         return leave(vcpu, VCPU_IDLE);
     if ((vm->attention & VM_ATTENTION_CHECK) && !entry_sound(vcpu))
         return leave(vcpu, VCPU_ENDED);
-    if (vcpu->answer != exit_answer)
-        vcpu_care_before_entry(vcpu);
-    if (!vcpu->has_preemption_timer)
+    if (!vcpu->has_preemption_timer) {
+        vcpu_arm_host_timer(vcpu);
         return vcpu;
+    }
     // The timer starts with the entry: the time that all this took is not to make it late.
     now = count_now(vcpu);
     u64 next = vm->timers.next_count;

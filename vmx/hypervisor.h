@@ -9,6 +9,7 @@ struct hypervisor {
     struct vmx_probe probe;
     struct vmx_caps caps; // less what without= takes away
     struct vmx_verdict verdict;
+    struct mitigations mitigations;
     struct frame_pool host;             // Corbel's own memory
     struct frame_pool guest;            // all that guests may have
     struct mem_range own[3];            // image, host pool, log: no guest ever reaches them

@@ -23,8 +23,10 @@
 u32 vmcs_reads, vmcs_writes;
 #endif
 
-int vmx_run(struct vcpu *vcpu);
-extern const u8 vmx_exit_landing[];
+int vmx_run(struct vcpu *vcpu, const void *resume, unsigned way);
+extern const struct {
+    const void *resume, *landing;
+} vmx_ways[WAY_COUNT];
 
 static const u32 switched_msrs[SWITCHED_COUNT] = {
     [SWITCHED_STAR] = IA32_STAR,
@@ -112,8 +114,18 @@ static void write_host_state(void)
     vmcs_write(VMCS_HOST_SYSENTER_CS, 0);
     vmcs_write(VMCS_HOST_SYSENTER_ESP, 0);
     vmcs_write(VMCS_HOST_SYSENTER_EIP, 0);
-    vmcs_write(VMCS_HOST_RIP, (u64)vmx_exit_landing);
     vmcs_write(VMCS_HOST_RSP, 0); // vmx_run() writes the real one
+}
+
+// Which loop of enter.asm the vCPU runs in, which can change when its guest begins to use
+// IA32_SPEC_CTRL. Its VMCS is current.
+static void choose_way(struct vcpu *v)
+{
+    unsigned way = mitigations_way(v->mitigations, v->spec.ctrl_passed);
+    if (way == v->way)
+        return;
+    v->way = way;
+    vmcs_write(VMCS_HOST_RIP, (u64)vmx_ways[way].landing);
 }
 
 static int alloc_page(struct frame_pool *frames, u8 fill, hpa_t *out)
@@ -164,22 +176,34 @@ static void build_cpuid(struct vcpu *v)
     cpuid_build(&v->cpuid, &config);
 }
 
-// Registers of the host that tell a guest of its CPU; missing ones read as 0.
-static void read_host_msrs(struct vcpu *v)
+// Registers of the host that tell a guest of its CPU, or are switched; missing ones read as 0.
+static void read_host_msrs(struct vcpu *v, const struct mitigations *mitigations)
 {
     struct cpuid_regs seven = cpu_features.max_leaf >= 7 ? cpuid(7, 0) : (struct cpuid_regs){0};
+    u64 spec_ctrl = 0;
 
     if (seven.edx & (CPUID_7_EDX_IBRS | CPUID_7_EDX_STIBP | CPUID_7_EDX_SSBD))
-        v->host_spec_ctrl = rdmsr(IA32_SPEC_CTRL);
+        spec_ctrl = rdmsr(IA32_SPEC_CTRL);
+    vcpu_guard(v, mitigations, spec_ctrl);
     if (seven.edx & CPUID_7_EDX_ARCH_CAP)
         v->host_arch_capabilities = rdmsr(IA32_ARCH_CAPABILITIES);
-    v->has_ibpb = seven.edx & CPUID_7_EDX_IBRS;
     v->host_microcode = (u64)cpu_microcode() << 32;
     (void)rdmsr_safe(IA32_MISC_ENABLE, &v->host_misc_enable);
 }
 
+void vcpu_guard(struct vcpu *vcpu, const struct mitigations *mitigations, u64 host_spec_ctrl)
+{
+    CHECK(!vcpu->loaded);
+    vcpu->mitigations = mitigations;
+    vcpu->rsb_calls = mitigations->rsb_calls;
+    vcpu->spec_msr = mitigations->spec_msr;
+    vcpu->host_spec_ctrl = host_spec_ctrl;
+    vcpu->spec_stays = mitigations->spec_each ? ~0u : (u32)host_spec_ctrl;
+    vcpu->way = WAY_COUNT; // none yet
+}
+
 int vcpu_init(struct vcpu *vcpu, struct vm *vm, const struct vmx_caps *caps,
-              struct frame_pool *frames)
+              const struct mitigations *mitigations, struct frame_pool *frames)
 {
     u32 values[CTL_WORDS];
 
@@ -201,13 +225,14 @@ int vcpu_init(struct vcpu *vcpu, struct vm *vm, const struct vmx_caps *caps,
         return err;
     }
     build_cpuid(vcpu);
-    read_host_msrs(vcpu);
+    read_host_msrs(vcpu, mitigations);
     vcpu_reset_fpu(vcpu);
     // VMCLEAR makes a region a VMCS with launch state clear: SDM volume 3, "Initializing a VMCS".
     CHECK(vmclear(vcpu->vmcs.raw) == VMX_SUCCEED);
     CHECK(vmptrld(vcpu->vmcs.raw) == VMX_SUCCEED);
     write_controls(vcpu, values);
     write_host_state();
+    choose_way(vcpu);
     CHECK(vmclear(vcpu->vmcs.raw) == VMX_SUCCEED);
     return OK;
 }
@@ -254,9 +279,8 @@ void vcpu_load(struct vcpu *vcpu)
 {
     CHECK(!vcpu->loaded);
     CHECK(vmptrld(vcpu->vmcs.raw) == VMX_SUCCEED);
-    // What another guest has taught the branch predictors must not steer this one.
-    if (vcpu->has_ibpb)
-        wrmsr(IA32_PRED_CMD, PRED_CMD_IBPB);
+    for (unsigned i = 0; i < vcpu->mitigations->command_count; i++)
+        wrmsr(vcpu->mitigations->commands[i].msr, vcpu->mitigations->commands[i].value);
     for (unsigned i = 0; i < SWITCHED_COUNT; i++)
         if (switches(vcpu, i))
             wrmsr(switched_msrs[i], vcpu->switched[i]);
@@ -372,6 +396,8 @@ void vcpu_nmi(struct vcpu *vcpu)
 
 static void entry_failed(struct vcpu *v, int result)
 {
+    if (v->way & WAY_SPEC)
+        wrmsr(v->spec_msr, v->host_spec_ctrl);
     v->pause = VCPU_ENDED;
     if (result == VMX_FAIL_INVALID) {
         vm_stop(v->vm, VM_END_ENTRY_FAILED, "VMfailInvalid: no current VMCS");
@@ -383,39 +409,22 @@ static void entry_failed(struct vcpu *v, int result)
     vcpu_report(v, NULL);
 }
 
-// IA32_SPEC_CTRL, of which the CPU has one for both sides, is switched only for a guest that uses
-// it: see msr_write_spec_ctrl().
-void vcpu_care_after_exit(struct vcpu *vcpu)
-{
-    if (!vcpu->spec.ctrl_passed)
-        return;
-    vcpu->spec.ctrl = rdmsr(IA32_SPEC_CTRL);
-    if (vcpu->spec.ctrl != vcpu->host_spec_ctrl)
-        wrmsr(IA32_SPEC_CTRL, vcpu->host_spec_ctrl);
-}
-
-void vcpu_care_before_entry(struct vcpu *vcpu)
+void vcpu_arm_host_timer(const struct vcpu *vcpu)
 {
     u64 next = deadline_next(&vcpu->vm->timers);
-    if (!vcpu->has_preemption_timer && next != DEADLINE_NEVER)
+    if (next != DEADLINE_NEVER)
         timer_arm(next);
-    if (vcpu->spec.ctrl_passed && vcpu->spec.ctrl != vcpu->host_spec_ctrl)
-        wrmsr(IA32_SPEC_CTRL, vcpu->spec.ctrl);
-}
-
-static bool is_plain(const struct vcpu *v)
-{
-    return v->has_preemption_timer && !v->hook && !v->spec.ctrl_passed;
 }
 
 enum vcpu_pause vcpu_run(struct vcpu *vcpu)
 {
     CHECK(vcpu->loaded);
-    bool plain = is_plain(vcpu);
+    bool plain = vcpu->has_preemption_timer && !vcpu->hook;
     vcpu->answer = plain ? exit_answer : exit_answer_with_care;
     vcpu->finish = plain ? exit_finish : exit_finish_with_care;
+    choose_way(vcpu);
     if (vcpu_prepare(vcpu)) {
-        int result = vmx_run(vcpu);
+        int result = vmx_run(vcpu, vmx_ways[vcpu->way].resume, vcpu->way);
         if (result)
             entry_failed(vcpu, result);
     }

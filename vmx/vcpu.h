@@ -9,6 +9,7 @@
 #include "vmx/cpuid_policy.h"
 #include "vmx/events.h"
 #include "vmx/guest_mtrr.h"
+#include "vmx/mitigations.h"
 #include "vmx/mmio.h"
 
 // General registers by their encoding in instructions.
@@ -107,7 +108,7 @@ enum switched_msr {
 
 // The guest's speculation control: see msr.h.
 struct vcpu_spec {
-    u64 ctrl;               // IA32_SPEC_CTRL, valid while the guest is out
+    u64 ctrl;               // IA32_SPEC_CTRL, valid while the guest is out; its low 32 bits alone
     u64 ctrl_legal;         // its bits that the guest's CPUID offers; 0: the guest has no such MSR
     bool ctrl_passed;       // the guest uses it: the CPU's own is switched at entry and exit
     bool arch_capabilities; // IA32_ARCH_CAPABILITIES is there
@@ -136,10 +137,17 @@ struct vcpu {
     enum exit_action (*answer)(struct vcpu *vcpu);
     struct vcpu *(*finish)(struct vcpu *vcpu, enum exit_action action);
     u32 launched;
+    u32 rsb_calls;  // that fill the return stack buffer, where it is filled
+    u32 spec_msr;   // IA32_SPEC_CTRL
+    u32 way;        // set of enum way: the loop it runs in
+    u32 spec_stays; // a value of it that an exit or entry need not change; ~0: none
+    // What these MSRs of the host hold.
+    u64 host_spec_ctrl, host_arch_capabilities, host_microcode, host_misc_enable;
 
     u32 halted; // in HLT
     struct vm *vm;
     const struct vmx_caps *caps;
+    const struct mitigations *mitigations;
     enum vcpu_pause pause;
 
     struct event vectored;  // cut short by the last exit
@@ -151,7 +159,6 @@ struct vcpu {
     u64 tsc_offset;         // guest TSC = host TSC + this
 
     bool has_preemption_timer, has_virtual_nmis, has_ack_on_exit, unrestricted;
-    bool has_ibpb;      // the CPU has IA32_PRED_CMD
     u8 preemption_rate; // the preemption timer counts once every 2^rate ticks; as in vm->timers
     hpa_t vmcs, io_bitmap_a, io_bitmap_b, msr_bitmap;
     u16 vpid;
@@ -162,8 +169,6 @@ struct vcpu {
     bool page1gb;           // which it offers
     struct guest_mtrr mtrr;
     struct vcpu_spec spec;
-    // What these MSRs of the host held at the start.
-    u64 host_spec_ctrl, host_arch_capabilities, host_microcode, host_misc_enable;
     u32 unknown_msrs; // accesses that were #GP
     u64 tsc_adjust, misc_enable;
     u64 xcr0, xcr0_allowed;
@@ -187,11 +192,16 @@ struct vcpu {
     void *hook_ctx;
 };
 
-// Makes a vCPU for vm with its VMCS and bitmaps from frames; the CPU must be in VMX operation.
-// E_NOMEM, or E_UNSUPP if a control is missing (logged by name).
+// Makes a vCPU for vm with its VMCS and bitmaps from frames; the CPU must be in VMX operation, its
+// IA32_SPEC_CTRL as the mitigations want it, and they must stay. E_NOMEM, or E_UNSUPP if a control
+// is missing (logged by name).
 MUST_CHECK int vcpu_init(struct vcpu *vcpu, struct vm *vm, const struct vmx_caps *caps,
-                         struct frame_pool *frames);
+                         const struct mitigations *mitigations, struct frame_pool *frames);
 void vcpu_destroy(struct vcpu *vcpu, struct frame_pool *frames);
+
+// Has the vCPU, which is not loaded, guarded in another way than vcpu_init() was told;
+// host_spec_ctrl is what the host's spec_msr holds.
+void vcpu_guard(struct vcpu *vcpu, const struct mitigations *mitigations, u64 host_spec_ctrl);
 
 // Sets the state a guest starts in: all registers, control registers, segments. E_UNSUPP if the
 // mode needs unrestricted guest and the CPU has none.

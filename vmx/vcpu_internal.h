@@ -38,9 +38,8 @@ void vcpu_merge_dr6(struct vcpu *vcpu, u64 bits);
 // The guest's IA32_TSC_AUX.
 u64 vcpu_tsc_aux(const struct vcpu *vcpu);
 
-// For a vCPU that is not plain: after an exit and before an entry, what is switched for it alone.
-void vcpu_care_after_exit(struct vcpu *vcpu);
-void vcpu_care_before_entry(struct vcpu *vcpu);
+// For a vCPU without preemption timer: has the host's timer end the guest's turn.
+void vcpu_arm_host_timer(const struct vcpu *vcpu);
 
 // Looks at what is due and at what wants attention, injects, and arms the timer for the next entry.
 // The vCPU, or NULL if it is not to be entered: vcpu->pause says why.
@@ -48,8 +47,8 @@ struct vcpu *vcpu_prepare(struct vcpu *vcpu);
 
 // What enter.asm calls after an exit, one after the other. exit_answer() counts the exit in
 // vcpu->exit and calls its handler; exit_finish() does what the handler wants done and prepares the
-// next entry, as vcpu_prepare(). Those with care are for a vCPU with a hook, without a preemption
-// timer, or with anything else that the others leave out.
+// next entry, as vcpu_prepare(). Those with care are for a vCPU with a hook or without a preemption
+// timer.
 enum exit_action exit_answer(struct vcpu *vcpu);
 enum exit_action exit_answer_with_care(struct vcpu *vcpu);
 struct vcpu *exit_finish(struct vcpu *vcpu, enum exit_action action);

@@ -203,11 +203,26 @@ static void rules_to_break(void **state)
     refused("check=", "command line: \"check=\": expected check=entry");
 }
 
+static void mitigations(void **state)
+{
+    (void)state;
+    accepted("");
+    assert_false(options.mitigations_off);
+    accepted("mitigations=off");
+    assert_true(options.mitigations_off);
+    accepted("mitigations=auto");
+    assert_false(options.mitigations_off);
+    refused("mitigations", "command line: \"mitigations\": expected mitigations=auto|off");
+    refused("mitigations=", "command line: \"mitigations=\": expected mitigations=auto|off");
+    refused("mitigations=on", "command line: \"mitigations=on\": expected mitigations=auto|off");
+}
+
 static void unknown_words(void **state)
 {
     (void)state;
 #define REST                                                                                       \
-    "; there are run=, test=, log=, console=, input=, end=, without=, break=, check= and apic="
+    "; there are run=, test=, log=, console=, input=, end=, without=, break=, check=, apic= and "  \
+    "mitigations="
     refused("frobnicate", "command line: unknown word \"frobnicate\"" REST);
     refused("run=caps x=1", "command line: unknown word \"x=1\"" REST);
     refused("Run=caps", "command line: unknown word \"Run=caps\"" REST);
@@ -380,19 +395,13 @@ static void words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults),
-        cmocka_unit_test(each_choice),
-        cmocka_unit_test(several_words),
-        cmocka_unit_test(consoles),
-        cmocka_unit_test(inputs),
-        cmocka_unit_test(features),
-        cmocka_unit_test(rules_to_break),
-        cmocka_unit_test(unknown_words),
-        cmocka_unit_test(wrong_values),
-        cmocka_unit_test(long_glob),
-        cmocka_unit_test(twice_and_what_came_before),
-        cmocka_unit_test(documented),
-        cmocka_unit_test(words),
+        cmocka_unit_test(defaults),       cmocka_unit_test(each_choice),
+        cmocka_unit_test(several_words),  cmocka_unit_test(consoles),
+        cmocka_unit_test(inputs),         cmocka_unit_test(features),
+        cmocka_unit_test(rules_to_break), cmocka_unit_test(mitigations),
+        cmocka_unit_test(unknown_words),  cmocka_unit_test(wrong_values),
+        cmocka_unit_test(long_glob),      cmocka_unit_test(twice_and_what_came_before),
+        cmocka_unit_test(documented),     cmocka_unit_test(words),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -103,6 +103,7 @@ static void the_generator_keeps_functions_in_reach(void **state)
                                 "ffffffff80200000 T first\\n"
                                 "ffffffff80200000 t alias\\n"
                                 "ffffffff80200020 t second\\n"
+                                "ffffffff80200040 t ..@7.label\\n"
                                 "ffffffff80200100 T text_end\\n"
                                 "ffffffff80201000 R constants\\n"
                                 "ffffffff80203000 B data\\n"

@@ -162,16 +162,10 @@ u64 host_tsc(void)
     return the_rig->now;
 }
 
-void vcpu_care_after_exit(struct vcpu *vcpu)
+void vcpu_arm_host_timer(const struct vcpu *vcpu)
 {
     (void)vcpu;
-    the_rig->care_after_exits++;
-}
-
-void vcpu_care_before_entry(struct vcpu *vcpu)
-{
-    (void)vcpu;
-    the_rig->care_before_entries++;
+    the_rig->host_timer_arms++;
 }
 
 void vcpu_host_interrupt(struct vcpu *vcpu, const struct exit_info *exit)
@@ -418,7 +412,7 @@ void rig_close(struct vmx_rig *rig)
 
 // ---- exits ------------------------------------------------------------------------------------
 
-// As vmx_exit_landing does.
+// As enter.asm does.
 static void read_every_exits_fields(struct exit_info *exit)
 {
     exit->reason = (u32)fake_vmcs_read(VMCS_EXIT_REASON);

@@ -63,7 +63,7 @@ struct vmx_rig {
     unsigned interrupts, nmis, machine_checks, loads, puts, fpu_resets, xcr0_writes, cr2_writes;
     bool entry_unsound; // what check=entry finds
     unsigned entry_checks;
-    unsigned entry_reports, care_after_exits, care_before_entries;
+    unsigned entry_reports, host_timer_arms;
     unsigned flushes;       // of the guest's linear translations
     unsigned invalidations; // of its EPT
 };

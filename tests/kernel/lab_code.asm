@@ -7,6 +7,7 @@ LAB_CODE equ 0x8000
 RESULTS  equ 0x6000
 FIFO     equ 0x5000             ; tests/guest/calls.h
 EFER     equ 0xc0000080
+FMASK    equ 0xc0000084
 APIC     equ 0xfee00000
 
 section .rodata
@@ -54,6 +55,26 @@ code read_at_rsi, 64
         mov     ebx, 1
         finish
 end read_at_rsi
+
+; RBP: IA32_FMASK as it is, then RDI goes there; RSI: as it is after ten exits, or the first time that
+; it is not RDI.
+code keep_fmask, 64
+        mov     ecx, FMASK
+        rdmsr
+        mov     ebp, eax
+        mov     eax, edi
+        wrmsr
+        mov     r8d, 10
+.next:  cpuid
+        mov     ecx, FMASK
+        rdmsr
+        mov     esi, eax
+        cmp     esi, edi
+        jne     .done
+        dec     r8d
+        jnz     .next
+.done:  finish
+end keep_fmask
 
 code write_at_rsi, 64
         mov     [rsi], rdi

@@ -114,6 +114,7 @@ struct cpuid_regs {
 #define CPUID_7_EDX_L1D_FLUSH  BIT32(28)
 #define CPUID_7_EDX_ARCH_CAP   BIT32(29)
 #define CPUID_7_EDX_SSBD       BIT32(31)
+#define CPUID_7_2_EDX_BHI_CTRL BIT32(4) // leaf 7, subleaf 2
 
 // Extended leaves.
 #define CPUID_80000001_ECX_LAHF          BIT32(0)

@@ -80,10 +80,12 @@
 #define FEATURE_CONTROL_VMX_IN_SMX  BIT(1)
 #define FEATURE_CONTROL_VMX_OUTSIDE BIT(2)
 
-#define SPEC_CTRL_IBRS  BIT(0)
-#define SPEC_CTRL_STIBP BIT(1)
-#define SPEC_CTRL_SSBD  BIT(2)
-#define PRED_CMD_IBPB   BIT(0)
+#define SPEC_CTRL_IBRS      BIT(0)
+#define SPEC_CTRL_STIBP     BIT(1)
+#define SPEC_CTRL_SSBD      BIT(2)
+#define SPEC_CTRL_BHI_DIS_S BIT(10)
+#define PRED_CMD_IBPB       BIT(0)
+#define FLUSH_CMD_L1D       BIT(0)
 
 // IA32_ARCH_CAPABILITIES: bits that say what a CPU does not suffer from, or how it is cured.
 #define ARCH_CAP_RDCL_NO            BIT(0)

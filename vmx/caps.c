@@ -171,6 +171,21 @@ void vmx_probe_without(struct vmx_probe *probe, u32 taken)
     }
 }
 
+u64 vmx_msrs_value(const struct vmx_msrs *msrs, u32 msr)
+{
+    return ((const u64 *)msrs)[msr - IA32_VMX_BASIC];
+}
+
+u32 vmx_msrs_difference(const struct vmx_msrs *a, const struct vmx_msrs *b)
+{
+    _Static_assert(sizeof(*a) == (IA32_VMX_EXIT_CTLS2 - IA32_VMX_BASIC + 1) * sizeof(u64),
+                   "one value each");
+    for (u32 msr = IA32_VMX_BASIC; msr <= IA32_VMX_EXIT_CTLS2; msr++)
+        if (vmx_msrs_value(a, msr) != vmx_msrs_value(b, msr))
+            return msr;
+    return 0;
+}
+
 int ctl_negotiate(const struct ctl_allowed *allowed, const struct ctl_policy *policy,
                   struct ctl_outcome *out)
 {

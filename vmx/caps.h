@@ -28,7 +28,9 @@ const char *ctl_name(enum ctl_word word, unsigned bit);
 // "pin-based controls", "primary processor-based controls", ...
 const char *ctl_word_name(enum ctl_word word);
 
-// The raw facts, read by vmx_probe() or made up by a test. An MSR that the CPU does not have is 0.
+// The raw facts, read by vmx_probe() or made up by a test: IA32_VMX_BASIC (480H) to
+// IA32_VMX_EXIT_CTLS2 (493H), in the order of their numbers. An MSR that the CPU does not have is
+// 0.
 struct vmx_msrs {
     u64 basic;
     u64 pin, proc, exit, entry; // 481H-484H
@@ -93,6 +95,11 @@ struct vmx_caps {
 };
 
 void vmx_caps_decode(const struct vmx_probe *probe, struct vmx_caps *caps);
+
+// The first capability MSR in which two CPUs differ, as hybrid ones may; 0 if there is none.
+u32 vmx_msrs_difference(const struct vmx_msrs *a, const struct vmx_msrs *b);
+// Its value.
+u64 vmx_msrs_value(const struct vmx_msrs *msrs, u32 msr);
 
 // Features of the CPU that Corbel can do without, FEATURE_UNRESTRICTED and so on: a bit each.
 #define CONTROL(name, text, word, control) FEATURE_INDEX_##name,

@@ -4,6 +4,7 @@
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
+#include "arch/x86_64/lib/fmt.h"
 #include "arch/x86_64/lib/log.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/smp.h"
@@ -12,7 +13,7 @@
 struct enable_call {
     struct hypervisor *hv;
     struct vmx_probe probe; // of the CPU called
-    bool same;
+    u32 different;          // the first capability MSR that is not the boot CPU's; 0: none
     int err;
 };
 
@@ -23,8 +24,26 @@ static void enable(void *arg)
     struct enable_call *call = arg;
 
     vmx_probe_cpu(&call->probe);
-    call->same = !memcmp(&call->probe.msrs, &call->hv->probe.msrs, sizeof(call->probe.msrs));
-    call->err = call->same ? vmx_enable(&call->hv->caps, &call->hv->host) : E_UNSUPP;
+    call->different = vmx_msrs_difference(&call->probe.msrs, &call->hv->probe.msrs);
+    call->err = call->different ? E_UNSUPP : vmx_enable(&call->hv->caps, &call->hv->host);
+}
+
+// Guests run on the boot CPU: one that is left out is missed by nobody.
+static void report(const struct cpu *cpu, const struct enable_call *call)
+{
+    char why[128];
+    if (call->different)
+        fmt_snprintf(why, sizeof(why), "its capability MSR %XH is %llx, the boot CPU's %llx",
+                     call->different,
+                     (unsigned long long)vmx_msrs_value(&call->probe.msrs, call->different),
+                     (unsigned long long)vmx_msrs_value(&call->hv->probe.msrs, call->different));
+    else if (call->err == E_LOCKED)
+        str_copy(why, sizeof(why),
+                 "firmware locked VT-x off on this CPU alone: look for a newer "
+                 "firmware, or load its setup's defaults");
+    else
+        str_copy(why, sizeof(why), err_name(call->err));
+    log_warn("cpu %u (APIC ID %u): not in VMX operation: %s", cpu->id, cpu->apic_id, why);
 }
 
 // Runs in an NMI's handler.
@@ -49,9 +68,7 @@ void vmx_enable_others(struct hypervisor *hv)
         if (call.err == OK)
             good++;
         else
-            log_warn("cpu %u (APIC ID %u): not in VMX operation: %s", cpu->id, cpu->apic_id,
-                     call.same ? err_name(call.err)
-                               : "its VMX capabilities differ from the boot CPU's");
+            report(cpu, &call);
     }
     if (smp_online() > 1)
         log_info("cpus: %u in VMX operation", good);

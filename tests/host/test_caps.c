@@ -387,6 +387,24 @@ static void feature_control_decides(void **state)
     assert_string_equal(v.why, "IA32_FEATURE_CONTROL cannot be read");
 }
 
+// As a hybrid CPU's two kinds of cores may.
+static void the_msr_in_which_cpus_differ_is_named(void **state)
+{
+    (void)state;
+    const struct vmx_msrs *boot = &machine_skylake.msrs;
+    struct vmx_msrs other = *boot;
+    assert_int_equal(vmx_msrs_difference(&other, boot), 0);
+    other.exit2 = 1;
+    assert_int_equal(vmx_msrs_difference(&other, boot), 0x493);
+    other.misc ^= 1;
+    assert_int_equal(vmx_msrs_difference(&other, boot), 0x485);
+    assert_int_equal(vmx_msrs_value(&other, 0x485), other.misc);
+    other.basic++;
+    assert_int_equal(vmx_msrs_difference(&other, boot), 0x480);
+    assert_int_equal(vmx_msrs_value(boot, 0x48c), boot->ept_vpid);
+    assert_int_equal(vmx_msrs_value(boot, 0x490), boot->true_entry);
+}
+
 static void machines_without_vmx(void **state)
 {
     static const struct {
@@ -539,6 +557,7 @@ int main(void)
         cmocka_unit_test(outcome_is_one_the_cpu_takes),
         cmocka_unit_test(machines_that_can),
         cmocka_unit_test(feature_control_decides),
+        cmocka_unit_test(the_msr_in_which_cpus_differ_is_named),
         cmocka_unit_test(machines_without_vmx),
         cmocka_unit_test(firmwares_switch_comes_before_what_is_missing),
         cmocka_unit_test(ept_must_be_there_and_usable),

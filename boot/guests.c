@@ -28,6 +28,9 @@ struct guest {
     struct pc_memory memory;
     struct cell *cell; // NULL: it does not run
     struct guest_console *console;
+    u64 cleared; // bytes of its memory, while it is being reset
+    struct log_limit resets;
+    bool tell; // of this reset
 };
 
 struct guests {
@@ -146,6 +149,12 @@ static int load(const struct guest *guest, struct guest_start *start)
     return image.format == FORMAT_CORBEL ? load_corbel(guest, start) : load_kernel(guest, start);
 }
 
+static void report_start(const struct guest *guest)
+{
+    log_info("vm %s: starts with %llu MiB at TSC %llu", guest->role->vm,
+             (unsigned long long)(guest->role->mem >> 20), (unsigned long long)rdtsc());
+}
+
 // A VM at power-on with its kernel loaded.
 static int prepare(const struct guest *guest)
 {
@@ -155,11 +164,7 @@ static int prepare(const struct guest *guest)
     if (err)
         return err;
     vm_reset_devices(&guest->cell->vm);
-    err = vcpu_start(&guest->cell->vcpu, &start);
-    if (err == OK)
-        log_info("vm %s: starts with %llu MiB at TSC %llu", guest->role->vm,
-                 (unsigned long long)(guest->role->mem >> 20), (unsigned long long)rdtsc());
-    return err;
+    return vcpu_start(&guest->cell->vcpu, &start);
 }
 
 static int alloc_memory(const struct guests *g, struct guest *guest)
@@ -196,6 +201,7 @@ static int make(struct guests *g, struct guest *guest)
         guest->cell = NULL;
         return err;
     }
+    report_start(guest);
     guest_console_attach(guest->console, &g->terminal, &guest->cell->vm);
     g->sched.cells[g->sched.count++] = guest->cell;
     return OK;
@@ -211,14 +217,31 @@ static struct guest *guest_of(struct guests *g, const struct cell *cell)
     return &g->list[i];
 }
 
-static bool restart(const struct guest *guest)
+// A piece of memory that is cleared in a fraction of a millisecond.
+#define CLEAR_PIECE SIZE_2M
+
+// A reset's chore: memory as at power-on, then the kernel anew.
+static bool clear_and_load(void *ctx, struct cell *cell)
+{
+    struct guest *guest = guest_of(ctx, cell);
+
+    if (!vm_clear_ram_piece(&cell->vm, &guest->cleared, CLEAR_PIECE))
+        return false;
+    if (prepare(guest) != OK)
+        vm_stop(&cell->vm, VM_END_UNHANDLED, "its kernel cannot be loaded again");
+    else if (guest->tell)
+        report_start(guest);
+    return true;
+}
+
+static void restart(struct guest *guest)
 {
     struct vm *vm = &guest->cell->vm;
 
-    log_info("vm %s: reset: %s", vm->name, vm->end_text);
+    guest->tell = log_limited(&guest->resets, LOG_INFO, "vm %s: reset: %s", vm->name, vm->end_text);
     vm_revive(vm);
-    vm_clear_ram(vm);
-    return prepare(guest) == OK;
+    guest->cleared = 0;
+    guest->cell->chore = clear_and_load;
 }
 
 static bool ended(void *ctx, struct cell *cell)
@@ -227,8 +250,10 @@ static bool ended(void *ctx, struct cell *cell)
     struct guest *guest = guest_of(g, cell);
     struct vm *vm = &cell->vm;
 
-    if (vm->end == VM_END_RESET && restart(guest))
+    if (vm->end == VM_END_RESET) {
+        restart(guest);
         return true;
+    }
     guest_console_detach(guest->console);
     log_info("vm %s: stopped: %s (%s)", vm->name, vm_end_name(vm->end), vm->end_text);
     bool good = vm->end == VM_END_POWER_OFF || vm->end == VM_END_LEFT ||

@@ -158,6 +158,25 @@ int vm_alloc_ram(struct vm *vm, gpa_t gpa, u64 size, bool lazy)
     return OK;
 }
 
+bool vm_clear_ram_piece(struct vm *vm, u64 *done, u64 most)
+{
+    u64 before = 0; // bytes of the regions that come before this one
+    for (u32 i = 0; i < vm->nram; i++) {
+        const struct vm_ram *ram = &vm->ram[i];
+        if (!ram->owned)
+            continue;
+        u64 offset = *done - before, left = ram->size - offset;
+        if (offset < ram->size) {
+            u64 piece = most < left ? most : left;
+            memset(phys_ptr(HPA(ram->hpa.raw + offset)), 0, piece);
+            *done += piece;
+            return false;
+        }
+        before += ram->size;
+    }
+    return true;
+}
+
 void vm_clear_ram(struct vm *vm)
 {
     clear_ram(vm, 0);

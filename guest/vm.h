@@ -126,6 +126,10 @@ MUST_CHECK int vm_alloc_ram(struct vm *vm, gpa_t gpa, u64 size, bool lazy);
 // Clears the RAM that is the VM's own, as power-on does.
 void vm_clear_ram(struct vm *vm);
 
+// The same in pieces of at most so many bytes, for a VM beside others: a piece at a call, from
+// *done bytes on, which starts as 0 and moves. Whether nothing was left to clear.
+bool vm_clear_ram_piece(struct vm *vm, u64 *done, u64 most);
+
 // Tells the VM of RAM that ept_identity() has mapped already.
 MUST_CHECK int vm_note_ram(struct vm *vm, struct vm_ram ram);
 

@@ -427,6 +427,11 @@ BAD_KERNELS = (  # name, kernel, its line, what is said of it
 )
 
 
+# 32-bit code that counts its starts in CMOS memory, which a reset leaves alone, and resets the VM by
+# port CF9H; the 40th time it exits.
+RESETS = bytes.fromhex("b060 e670 e471 fec0 e671 3c28 7308 66baf90c b006 ee f4 b000 e6f4")
+
+
 def loaders():
     bad = [(kernel, f"kernel vm={vm} {line}") for vm, kernel, line, _ in BAD_KERNELS]
     said = [line for vm, _, _, text in BAD_KERNELS
@@ -442,6 +447,12 @@ def loaders():
              about=7, status=2, modules=good, expect=(
                  r"^error: vm flat: a guest without paging needs unrestricted guest; this CPU has"
                  r" none$", r"^error: vm flat: not started: E_UNSUPP$")),
+        Boot("boot/resets", "a VM that resets itself without end says so a few times, and the one"
+             " beside it goes on", about=9, modules=((RESETS, "kernel vm=again mem=4M"), *good),
+             expect=(*(r"^vm again: reset: port CF9H$",) * 8, r"^\(8 like this so far",
+                     r"^vm again: starts with", r"^\(16 like this", r"^\(32 like this",
+                     r"^vm again: stopped: debug-exit \(status 1\)$", r"^corbel: done: status 0$"),
+             forbid=(r"\((?!8 |16 |32 )\d+ like this", "CHECK failed", "^panic:")),
         Boot("boot/bad-kernels", "each kernel that cannot be started is named, the other VM starts",
              about=9, status=2, modules=(*bad, (bytes(4097), "initrd vm=disk"), *good),
              expect=(*said, r"mb: command line I am flat$", r"mb: done$",

@@ -29,6 +29,9 @@ struct cell {
     u64 ran_on;            // CPUs that may hold translations of its EPT, a bit for each by its id
     struct deadline slice; // in vm.timers while others wait for the CPU
     u64 left;              // ticks of its slice that it has not used: see sched.h
+    // What the scheduler does in the VM's slices instead of entering it, a piece at a call, with
+    // the ctx of struct sched, until it gives true. NULL: nothing.
+    bool (*chore)(void *ctx, struct cell *cell);
 };
 
 struct cell_config {

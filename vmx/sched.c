@@ -30,7 +30,7 @@ static void slice_over(struct deadline *entry, u64 now)
 
 static bool is_idle(const struct cell *cell, u64 now)
 {
-    return cell->vcpu.halted && !(cell->vm.attention & ~(u32)VM_ATTENTION_CHECK) &&
+    return cell->vcpu.halted && !cell->chore && !(cell->vm.attention & ~(u32)VM_ATTENTION_CHECK) &&
            deadline_next(&cell->vm.timers) > now;
 }
 
@@ -127,17 +127,39 @@ static void remove(struct sched *s, struct cell *cell)
 }
 
 // A VM that waits shall not wait longer than it asked for: its deadline ends the slice early.
-static void arm_slice(struct sched *s, struct cell *cell, u64 now)
+static u64 slice_end(const struct sched *s, const struct cell *cell, u64 now)
 {
     u64 wake = next_wake(s, cell, now);
     u64 end = now + cell->left;
+    return wake < end ? wake : end;
+}
+
+static void arm_slice(struct sched *s, struct cell *cell, u64 now)
+{
     cell->slice.fire = slice_over;
-    deadline_arm(&cell->vm.timers, &cell->slice, wake < end ? wake : end);
+    deadline_arm(&cell->vm.timers, &cell->slice, slice_end(s, cell, now));
 }
 
 static void charge(struct cell *cell, u64 ticks)
 {
     cell->left -= ticks < cell->left ? ticks : cell->left;
+}
+
+// No vCPU is loaded meanwhile, since a chore may start the VM; the host's interrupts get their turn
+// after each piece.
+static void do_chore(struct sched *s, struct cell *cell, u64 now)
+{
+    u64 end = slice_end(s, cell, now);
+
+    load(s, NULL);
+    while (cell->chore && !host_work && rdtsc() < end) {
+        if (cell->chore(s->ctx, cell))
+            cell->chore = NULL;
+        sti_nop_cli();
+    }
+    charge(cell, rdtsc() - now);
+    if (cell->vm.end != VM_RUNNING)
+        remove(s, cell);
 }
 
 static void run(struct sched *s, struct cell *cell, u64 now)
@@ -169,10 +191,12 @@ void sched_run(struct sched *sched)
         }
         u64 now = rdtsc();
         struct cell *cell = pick(sched, now);
-        if (cell)
-            run(sched, cell, now);
-        else
+        if (!cell)
             wait(sched);
+        else if (cell->chore)
+            do_chore(sched, cell, now);
+        else
+            run(sched, cell, now);
     }
 }
 

@@ -19,8 +19,8 @@ struct sched {
     u64 switches;        // from one vCPU to another
     // What follows is the owner's, with ctx; each may be NULL.
     void (*poll)(void *ctx); // the host has work to do: see sched_host_work()
-    // A VM has ended, its vCPU is not loaded. true: it has been started anew and goes on; false:
-    // the VM leaves the set. NULL stands for false.
+    // A VM has ended, its vCPU is not loaded. true: it has been started anew, or its chore will do
+    // that, and it goes on; false: the VM leaves the set. NULL stands for false.
     bool (*ended)(void *ctx, struct cell *cell);
     void *ctx;
     bool input; // poll() may wake a VM that is halted with no deadline of its own

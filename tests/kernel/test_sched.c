@@ -150,6 +150,47 @@ SCHED_TEST(a_vm_that_is_started_again_runs_again, SLEEPS)
     EXPECT_EQ(restarts, 3);
 }
 
+static unsigned pieces, loaded;
+
+// 100 pieces of a tenth of a millisecond each.
+static bool tedious(void *ctx, struct cell *cell)
+{
+    (void)ctx;
+    loaded += cell->vcpu.loaded;
+    tsc_spin(ms(1) / 10);
+    return ++pieces == 100;
+}
+
+// What is done for a VM is done in its own time.
+SCHED_TEST(a_chore_takes_turns, WATCHES, DIES)
+{
+    pieces = loaded = 0;
+    labs.sched.slice = ms(2);
+    labs.labs[1].cell->chore = tedious;
+    log_quietly();
+    sched_run(&labs.sched);
+    log_normally();
+    EXPECT(passed(0));
+    EXPECT(seen(0, 0) >= 4 && seen(0, 0) <= 6);
+    EXPECT(seen(0, 1) <= ms(2) + ms(1) / 2);
+    EXPECT_EQ(pieces, 100);
+    EXPECT_EQ(loaded, 0);
+    EXPECT_EQ(labs.labs[1].vm->end, VM_END_TRIPLE_FAULT);
+}
+
+// One that sleeps is not kept waiting by it.
+SCHED_TEST(waking_interrupts_a_chore, DIES, SLEEPS)
+{
+    pieces = 0;
+    labs.sched.slice = ms(20);
+    labs.labs[0].cell->chore = tedious;
+    log_quietly();
+    sched_run(&labs.sched);
+    log_normally();
+    EXPECT(passed(1));
+    EXPECT(seen(1, 0) < ms(1) / 4);
+}
+
 static void run_all(struct selftest_ctx *t)
 {
     (void)t;

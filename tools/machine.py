@@ -295,31 +295,60 @@ def spcr_body(port):
     return bytes(4) + address + bytes(28)
 
 
-def cpu_has_vmx():
+RELOAD = "sudo modprobe -r kvm_intel && sudo modprobe kvm_intel nested=1 ept=1"
+KEEP = "echo 'options kvm_intel nested=1' | sudo tee /etc/modprobe.d/kvm-nested.conf"
+
+
+def cpu_facts(root):
+    """The CPU's vendor and its flags."""
     try:
-        flags = re.search(r"^flags\s*:(.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.M)
+        text = (root / "proc/cpuinfo").read_text()
     except OSError:
-        return False
-    return bool(flags) and "vmx" in flags.group(1).split()
+        return "", set()
+    vendor = re.search(r"^vendor_id\s*: (.*)$", text, re.M)
+    flags = re.search(r"^flags\s*:(.*)$", text, re.M)
+    return vendor.group(1) if vendor else "", set(flags.group(1).split()) if flags else set()
+
+
+def no_vmx(vendor, flags):
+    """Why /proc/cpuinfo shows no VT-x, and what to do."""
+    if vendor in ("AuthenticAMD", "HygonGenuine"):
+        return (f"this CPU is from {vendor}: Corbel needs Intel's VT-x, and AMD-V is another thing;"
+                " use MACHINE=bochs")
+    if "hypervisor" in flags:
+        return ("this computer is itself a VM, and its host hands no VT-x on (no vmx in"
+                " /proc/cpuinfo): turn nested virtualization on there, or use MACHINE=bochs")
+    return ("this CPU shows no VT-x (no vmx in /proc/cpuinfo): look for \"Intel Virtualization"
+            " Technology\" in the firmware setup, or use MACHINE=bochs")
+
+
+def kvm_trouble(root=pathlib.Path("/"), access=os.access):
+    """What keeps KVM from running a hypervisor here, with the command that mends it; or ""."""
+    vendor, flags = cpu_facts(root)
+    if "vmx" not in flags:
+        return no_vmx(vendor, flags)
+    device = root / "dev/kvm"
+    if not device.exists():
+        return ("there is no /dev/kvm; load KVM:  sudo modprobe kvm_intel nested=1  (\"Operation not"
+                " supported\": VT-x is turned off in the firmware setup)")
+    if not access(device, os.R_OK | os.W_OK):
+        return ("/dev/kvm may not be used by you:  sudo usermod -aG kvm $USER  and log in again")
+    for name, what in (("nested", "does not hand VT-x on to its guests"),
+                       ("ept", "does without EPT, and so do its guests")):
+        parameter = root / "sys/module/kvm_intel/parameters" / name
+        if parameter.exists() and parameter.read_text().strip() not in ("Y", "1"):
+            return f"KVM {what}; turn that on:  {RELOAD}  (for ever:  {KEEP})"
+    return ""
 
 
 def kvm_usable():
-    return cpu_has_vmx() and os.access("/dev/kvm", os.R_OK | os.W_OK)
+    return not kvm_trouble()
 
 
 def require_kvm():
-    if not cpu_has_vmx():
-        raise MachineError("this CPU shows no VT-x (no vmx in /proc/cpuinfo): KVM cannot run a "
-                           "hypervisor here; use MACHINE=bochs")
-    if not os.path.exists("/dev/kvm"):
-        raise MachineError("there is no /dev/kvm; load KVM:  sudo modprobe kvm_intel nested=1")
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        raise MachineError("/dev/kvm may not be used by you:  sudo usermod -aG kvm $USER"
-                           "  and log in again")
-    nested = pathlib.Path("/sys/module/kvm_intel/parameters/nested")
-    if nested.exists() and nested.read_text().strip() not in ("Y", "1"):
-        raise MachineError("KVM does not hand VT-x on to its guests; turn that on:  "
-                           "sudo modprobe -r kvm_intel && sudo modprobe kvm_intel nested=1")
+    trouble = kvm_trouble()
+    if trouble:
+        raise MachineError(trouble)
 
 
 def choose(name, spec):

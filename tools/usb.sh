@@ -27,26 +27,35 @@ done
 [ $# -eq 2 ] || fail "give the stick and the image: make usb DEV=/dev/sdX"
 device=$1 image=$2
 [ -f "$image" ] || fail "$image is not there"
-for program in sgdisk mformat mcopy; do
-    PATH=$PATH:/usr/sbin:/sbin command -v "$program" >/dev/null || fail "$program is missing (packages gdisk, mtools)"
-done
 PATH=$PATH:/usr/sbin:/sbin
+for program in sgdisk mformat mmd mcopy lsblk blockdev; do
+    command -v "$program" >/dev/null || fail "$program is missing (packages gdisk, mtools, util-linux)"
+done
+SYSFS=${SYSFS:-/sys} # its tests have their own
 
 # ---- is this what it should be? -----------------------------------------------------------------
+# Mounted, swapped to, or the ground of a volume of any kind.
+used_by() {
+    lsblk -nro MOUNTPOINT "$device" || fail "lsblk cannot tell whether $device is in use"
+    find "$1/" -path '*/holders/*' -printf '%f\n' # the slash: it is a link
+}
+
 [ -e "$device" ] || fail "$device is not there"
 if [ -b "$device" ]; then
     name=$(basename "$(readlink -f "$device")")
-    sys=/sys/class/block/$name
+    sys=$SYSFS/class/block/$name
+    [ -e "$sys/" ] || fail "$device is no disk that the system knows"
     [ ! -e "$sys/partition" ] || fail "$device is a partition: name the whole disk"
-    # grep finds nothing where nothing is mounted, and says so by its status.
-    used=$(lsblk -nro MOUNTPOINT "$device" | grep . | tr '\n' ' ') || true
+    used=$(used_by "$sys") || exit 1
+    used=$(echo "$used" | sed '/^$/d' | sort -u | paste -sd ' ')
     [ -z "$used" ] || fail "$device is in use ($used): unmount it first"
-    [ -z "$(ls -A "$sys/holders" 2>/dev/null)" ] || fail "$device is in use by $(ls "$sys/holders")"
     [ -w "$device" ] || fail "$device cannot be written: try it with sudo"
+    [ "$(cat "$sys/ro")" = 0 ] || fail "$device is write-protected"
     if [ "$(cat "$sys/removable")" != 1 ] && [ -z "$force" ]; then
         fail "$device does not call itself removable; if it is the stick all the same, say FORCE=1"
     fi
     size=$(blockdev --getsize64 "$device")
+    [ "$size" != 0 ] || fail "$device has no medium in it"
     what=$(lsblk -dnro VENDOR,MODEL "$device" | sed 's/\\x20/ /g')
 elif [ -f "$device" ] && [ -n "$force" ]; then
     size=$(stat -c %s "$device")
@@ -71,6 +80,9 @@ fi
 # ---- write ----------------------------------------------------------------------------------------
 echo "usb: writing $((image_size >> 10)) KiB to $device"
 dd if="$image" of="$device" bs=1M conv=notrunc,fsync status=none
+# What is read back comes from the stick, not from memory: worn and forged ones keep nothing.
+[ ! -b "$device" ] || blockdev --flushbufs "$device"
+cmp -s -n "$image_size" "$image" "$device" || fail "$device did not keep what was written to it"
 echo "usb: making the data partition"
 # The table is right whatever the kernel thinks of it, which sgdisk warns about.
 sgdisk --move-second-header --new="0:$start:0" --typecode=0:0700 --change-name=0:CORBEL-DATA \
@@ -80,5 +92,7 @@ sectors=$((size / sector - start - 33))
 mformat -i "$at" -T "$sectors" -h 64 -s 32 -v CORBELDATA ::
 mmd -i "$at" ::/corbel
 mcopy -i "$at" "$(dirname "$0")/menu-example.cfg" ::/corbel/menu.cfg
-sync
+sync "$device"
+# So that the new partition shows up; a desktop may be faster and hold it already.
+[ ! -b "$device" ] || blockdev --rereadpt "$device" 2>/dev/null || true
 echo "usb: done: boot it, or put kernels into the partition CORBELDATA (corbel/menu.cfg says how)"

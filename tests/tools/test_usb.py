@@ -31,8 +31,6 @@ class Stick(unittest.TestCase):
         self.top = pathlib.Path(self.directory.name)
         self.image = self.top / "image.iso"
         self.image.write_bytes(bytes(4 * MIB))
-        subprocess.run(["sgdisk", "--new=1:2048:4095", str(self.image)], check=True,
-                       capture_output=True, env={**os.environ, "PATH": PATH})
 
     def tearDown(self):
         self.directory.cleanup()
@@ -46,15 +44,19 @@ class Writing(Stick):
         self.stick = self.top / "stick"
         self.stick.write_bytes(b"\xee" * (32 * MIB))
 
+    def sgdisk(self, *words):
+        return subprocess.run(["sgdisk", *words], text=True, check=True, capture_output=True,
+                              env={**os.environ, "PATH": PATH})
+
     def test_the_stick_has_image_and_data_partition(self):
+        self.sgdisk("--new=1:2048:4095", str(self.image))
         result = usb("--yes", "--force", self.stick, self.image)
         self.assertEqual(result.returncode, 0, result.stderr)
         written = self.stick.read_bytes()
         self.assertEqual(len(written), 32 * MIB)
         # The image's own partition, and the data after the image: FAT, with the example menu.
         start = 4 * MIB // 512
-        table = subprocess.run(["sgdisk", "--print", str(self.stick)], text=True, check=True,
-                               capture_output=True, env={**os.environ, "PATH": PATH})
+        table = self.sgdisk("--print", str(self.stick))
         rows = [line.split() for line in table.stdout.splitlines() if line.strip()[:1].isdigit()]
         self.assertEqual([row[:2] for row in rows], [["1", "2048"], ["2", str(start)]])
         self.assertIn("CORBEL-DATA", rows[1])

@@ -152,7 +152,9 @@ void run_end(const struct options *options, int status)
     log_info("corbel: done: status %d", status);
     console_flush();
     enum end_how how = end_of(options);
-    if (how == END_HALT && status != STATUS_CRASHED)
+    if (how == END_EMULATOR)
+        emulator_exit(status);
+    if (how != END_RESET && status != STATUS_CRASHED)
         pages_show();
-    machine_end(how, status);
+    machine_end(how);
 }

@@ -16,7 +16,6 @@ static struct {
     struct reset_register reg;
     volatile u8 *memory; // of reg, if it lies there
     bool have_reg;
-    void (*before_end)(void);
 } power;
 
 void power_set_reset(const struct reset_register *reg)
@@ -24,11 +23,6 @@ void power_set_reset(const struct reset_register *reg)
     power.reg = *reg;
     power.memory = reg->space == RESET_MEMORY ? mmio_map(HPA(reg->address), 1, MEM_UC) : NULL;
     power.have_reg = reg->space == RESET_PORT || power.memory;
-}
-
-void power_set_before_end(void (*fn)(void))
-{
-    power.before_end = fn;
 }
 
 // No clock is needed, nor trusted, at the end.
@@ -71,29 +65,22 @@ NORETURN static void triple_fault(void)
     ud2();
 }
 
-static void end_bochs(int status)
+void emulator_exit(int status)
 {
     const char *word = status == 0 ? "D" : "Shutdown";
     for (; *word; word++)
         outb(BOCHS_PORT, (u8)*word);
+    outl(QEMU_EXIT_PORT, (u32)status);
 }
 
-NORETURN void machine_end(enum end_how how, int status)
+NORETURN void machine_end(enum end_how how)
 {
     cli();
-    void (*before)(void) = power.before_end;
-    power.before_end = NULL; // it may fail, and then ends up here again
-    if (before)
-        before();
     if (how == END_RESET) {
         reset_by_fadt();
         reset_by_chipset();
         reset_by_keyboard();
         triple_fault();
-    }
-    if (how == END_EMULATOR) {
-        end_bochs(status);
-        outl(QEMU_EXIT_PORT, (u32)status);
     }
     for (;;)
         hlt();

@@ -20,12 +20,12 @@ struct reset_register {
 // Remembers the register for END_RESET; its memory is mapped now, so that the end needs no memory.
 void power_set_reset(const struct reset_register *reg);
 
-// A function to call before any ending: the VMX code leaves VMX operation here, because in VMX root
-// an INIT is blocked and a reset through it would hang.
-void power_set_before_end(void (*fn)(void));
+// Ends the emulator: status 0 is success, with which Bochs (port 8900H) exits cleanly, with any
+// other status as for a failure; QEMU's isa-debug-exit at F4H exits with 2 * status + 1. Returns
+// where there is neither.
+void emulator_exit(int status);
 
-// Ends the run. END_EMULATOR with status 0 is success: Bochs (port 8900H) then exits cleanly, with
-// any other status as for a failure; QEMU's isa-debug-exit at F4H exits with 2 * status + 1.
-// END_RESET tries the FADT's register, CF9, the keyboard controller and a triple fault in this
-// order. May be called from the crash screen.
-NORETURN void machine_end(enum end_how how, int status);
+// Ends the run: END_RESET tries the FADT's register, CF9, the keyboard controller and a triple
+// fault in this order; anything else halts. No CPU may be in VMX operation, in which INIT is
+// blocked and a reset through it would hang. May be called from the crash screen.
+NORETURN void machine_end(enum end_how how);

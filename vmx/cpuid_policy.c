@@ -164,6 +164,13 @@ static void fill_clocks(struct cpuid_regs *r, u64 tsc_hz, u64 crystal_hz)
     *r = (struct cpuid_regs){(u32)(crystal_hz / a), (u32)(tsc_hz / a), (u32)crystal_hz, 0};
 }
 
+// What a CPU with 57 bits has without LA57, which is hidden.
+static u32 linear_bits(u32 eax)
+{
+    u32 host = eax >> 8 & 0xff;
+    return host < 48 ? host : 48;
+}
+
 static void fill_own(struct cpuid_entry *e, const struct cpuid_config *c)
 {
     switch (e->leaf) {
@@ -193,7 +200,7 @@ static void fill_own(struct cpuid_entry *e, const struct cpuid_config *c)
         e->regs = (struct cpuid_regs){(u32)(c->tsc_hz / 1000), (u32)(c->lapic_hz / 1000), 0, 0};
         break;
     case 0x80000008:
-        e->regs.eax = (e->regs.eax & 0xff00u) | c->maxphyaddr;
+        e->regs.eax = linear_bits(e->regs.eax) << 8 | c->maxphyaddr;
         break;
     default:
         tie_features(e, c);

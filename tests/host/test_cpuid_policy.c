@@ -490,6 +490,9 @@ static void address_widths(void **state)
     host_fill = 0x3027;
     build(&full);
     check(ask(0x80000008, 0), 0x302e, 0, 0, 0); // the linear width is the CPU's
+    host_fill = 0x392e;
+    build(&full);
+    check(ask(0x80000008, 0), 0x302e, 0, 0, 0); // of one with LA57, which is not shown
 }
 
 int main(void)

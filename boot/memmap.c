@@ -3,15 +3,6 @@
 #include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
 
-const char *mem_kind_name(enum mem_kind type)
-{
-    static const char *const names[] = {
-        [MEM_USABLE] = "usable",     [MEM_ACPI_RECLAIM] = "ACPI", [MEM_NVS] = "NVS",
-        [MEM_RESERVED] = "reserved", [MEM_BAD] = "bad",
-    };
-    return (unsigned)type < ARRAY_SIZE(names) ? names[type] : "unknown";
-}
-
 struct span {
     u64 from, to; // bytes, whole pages; empty if from >= to
 };

@@ -32,8 +32,6 @@ struct memmap {
 // The physical address space's architectural end; nothing at or above it is kept.
 #define MEMMAP_END (1ull << 52)
 
-const char *mem_kind_name(enum mem_kind type);
-
 // Makes map from n entries (at most MEM_ENTRIES_MAX, else E_NOMEM) in any order, overlapping or
 // not. A page that is usable only in part is not usable; every other type keeps the pages it
 // touches. A usable entry that runs past 2^64 is nonsense and left out; any other type then reaches

@@ -3,16 +3,12 @@
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/string.h"
 #include "guest/abi.h"
+#include "guest/le.h"
 
 struct file {
     const u8 *data;
     u64 size;
 };
-
-static u32 le32(const u8 *at)
-{
-    return (u32)at[0] | (u32)at[1] << 8 | (u32)at[2] << 16 | (u32)at[3] << 24;
-}
 
 static bool is_corbel(const struct file *file)
 {

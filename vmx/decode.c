@@ -46,18 +46,17 @@ static u64 next_signed(struct decoder *d, unsigned size)
 
 // ---- prefixes ---------------------------------------------------------------------------------
 
-static bool take_segment_override(struct decoder *d, u8 byte)
+bool insn_is_segment_override(u8 byte, enum code_size size, u8 *segment)
 {
     static const u8 prefixes[] = {
         [SEG_ES] = 0x26, [SEG_CS] = 0x2e, [SEG_SS] = 0x36,
         [SEG_DS] = 0x3e, [SEG_FS] = 0x64, [SEG_GS] = 0x65,
     };
-    for (u8 segment = 0; segment < ARRAY_SIZE(prefixes); segment++) {
-        if (prefixes[segment] != byte)
+    for (u8 which = 0; which < ARRAY_SIZE(prefixes); which++) {
+        if (prefixes[which] != byte)
             continue;
-        // 64-bit mode ignores the four that have no base there.
-        if (d->size != CODE_64 || segment == SEG_FS || segment == SEG_GS)
-            d->segment = segment;
+        if (size != CODE_64 || which == SEG_FS || which == SEG_GS)
+            *segment = which;
         return true;
     }
     return false;
@@ -82,7 +81,7 @@ static bool take_legacy_prefix(struct decoder *d, u8 byte)
         d->repeat = REPEAT_REP;
         return true;
     default:
-        return take_segment_override(d, byte);
+        return insn_is_segment_override(byte, d->size, &d->segment);
     }
 }
 

@@ -92,6 +92,10 @@ static inline enum code_size code_size_of(enum guest_mode mode, u32 cs_ar)
     return cs_ar & AR_DB ? CODE_32 : CODE_16;
 }
 
+// Whether byte is a segment-override prefix. *segment (enum vmcs_segment) becomes what it names,
+// unless 64-bit mode ignores it: the four segments that have no base there.
+bool insn_is_segment_override(u8 byte, enum code_size size, u8 *segment);
+
 // Decodes the instruction at bytes, of which count can be read. E_TRUNC: it goes on beyond them.
 // E_FORMAT: the CPU raises #UD for it. E_RANGE: longer than 15 bytes, for which it raises #GP.
 // E_UNSUPP: not one of those above. out is meaningful only with OK.

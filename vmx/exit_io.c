@@ -3,6 +3,7 @@
 // bus; INS and OUTS go element by element through the guest's own segmentation and paging.
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/string.h"
+#include "vmx/decode.h"
 #include "vmx/vcpu_internal.h"
 #include "vmx/vmcs_access.h"
 #include "vmx/walk.h"
@@ -94,18 +95,6 @@ struct string_io {
     bool in, rep, down; // down: RFLAGS.DF
 };
 
-static void take_override(struct string_io *s, u8 prefix)
-{
-    static const u8 overrides[] = {
-        [SEG_ES] = 0x26, [SEG_CS] = 0x2e, [SEG_SS] = 0x36,
-        [SEG_DS] = 0x3e, [SEG_FS] = 0x64, [SEG_GS] = 0x65,
-    };
-    // 64-bit mode ignores the four that have no base there.
-    for (unsigned which = s->mode == GUEST_64BIT ? SEG_FS : SEG_ES; which <= SEG_GS; which++)
-        if (overrides[which] == prefix)
-            s->which = (enum vmcs_segment)which;
-}
-
 // Address sizes as the instruction information has them.
 enum { ADDRESS_16, ADDRESS_32, ADDRESS_64 };
 
@@ -113,7 +102,8 @@ enum { ADDRESS_16, ADDRESS_32, ADDRESS_64 };
 static int read_prefixes(struct vcpu *v, struct string_io *s, unsigned *address,
                          struct event *fault)
 {
-    u8 bytes[INSTRUCTION_LENGTH_MAX];
+    enum code_size size = code_size_of(s->mode, (u32)vmcs_read(VMCS_GUEST_CS_AR));
+    u8 bytes[INSTRUCTION_LENGTH_MAX], which = SEG_DS;
     size_t done;
     bool flipped = false;
 
@@ -122,13 +112,14 @@ static int read_prefixes(struct vcpu *v, struct string_io *s, unsigned *address,
         return err;
     for (size_t i = 0; i + 1 < v->exit.length && i < done; i++) {
         flipped |= bytes[i] == 0x67;
-        if (!s->in) // INS stores through ES whatever stands there
-            take_override(s, bytes[i]);
+        insn_is_segment_override(bytes[i], size, &which);
     }
-    if (s->mode == GUEST_64BIT)
+    if (!s->in) // INS stores through ES whatever stands there
+        s->which = (enum vmcs_segment)which;
+    if (size == CODE_64)
         *address = flipped ? ADDRESS_32 : ADDRESS_64;
     else
-        *address = !(vmcs_read(VMCS_GUEST_CS_AR) & AR_DB) == flipped ? ADDRESS_32 : ADDRESS_16;
+        *address = (size == CODE_32) != flipped ? ADDRESS_32 : ADDRESS_16;
     return OK;
 }
 

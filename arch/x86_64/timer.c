@@ -32,11 +32,6 @@ u64 timer_fired(void)
     return timer.fired;
 }
 
-bool timer_by_deadline(void)
-{
-    return timer.by_deadline;
-}
-
 // The counter runs while its interrupt is masked.
 static u64 measure_apic_hz(void)
 {

@@ -20,5 +20,3 @@ void timer_disarm(void);
 
 // How many timer interrupts were taken.
 u64 timer_fired(void);
-
-bool timer_by_deadline(void);

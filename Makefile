@@ -120,6 +120,14 @@ usb: $O/corbel.iso ## write the image to a USB stick, DEV=/dev/sdX, and give it 
 	@[ -n "$(DEV)" ] || { echo "make usb DEV=/dev/sdX: say which disk; lsblk names them"; exit 2; }
 	@tools/usb.sh $(if $(FORCE),--force) "$(DEV)" $O/corbel.iso
 
+# A stick as usb makes it, with a kernel and an entry of somebody's own: for the tests.
+$O/stick.img: $O/corbel.iso tools/usb.sh tools/menu-example.cfg tests/menu.cfg $O/g/tiny64.bin
+	$(call say,STICK,$@)
+	@rm -f $@ && truncate -s 32M $@
+	$Qtools/usb.sh --yes --force $@ $< >/dev/null
+	$Qat=$@@@$$((512 * $$(PATH=$$PATH:/usr/sbin sgdisk -p $@ | awk '/CORBEL-DATA/ { print $$2 }'))) && \
+	    mcopy -o -i $$at tests/menu.cfg ::/corbel/menu.cfg && mcopy -i $$at $O/g/tiny64.bin ::/own.bin
+
 # ---- running ----------------------------------------------------------------------------------
 MACHINE  := auto
 FIRMWARE := bios

@@ -83,6 +83,8 @@ def checks():
                 alone=True, argv=("python3", "-m", "unittest", "discover", "-s", "tests/tools")),
         make("kernel-gcc", "gcc builds the kernel and its image without a warning", "iso"),
         make("kernel-clang", "so does clang", "iso", "O=@BUILD@/clang", "CC=clang"),
+        make("stick", "a stick is made, with a kernel of somebody's own", "@BUILD@/stick.img",
+             fast=False),
         make("headers", "each header compiles alone, by both compilers", "headers"),
         make("host-build", "the host tests build", "host-bins"),
         make("fuzz-build", "the fuzzers build", "fuzz-bins", fast=False),
@@ -165,6 +167,9 @@ def guests(top):
              expect=TINY, about=40),
         Boot("boot/menu", "the image that `make iso` leaves, its menu untouched", about=20,
              image="corbel.iso", expect=TINY),
+        Boot("boot/stick", "a kernel and a menu entry in the stick's data partition", about=10,
+             image="stick.img", media="disk", needs=("stick",),
+             expect=(*TINY64[:-1], r"^vm own: stopped: debug-exit \(status 1\)$")),
         Boot("boot/tiny-kvm", "on a real VT-x, nested", machine="kvm", expect=TINY64, about=8),
         Boot("boot/module", "a guest image as a module runs in memory of its own", about=8,
              modules=((lambda build: (build / "g/tiny64.bin").read_bytes(),
@@ -202,6 +207,9 @@ def selftests():
         Boot("boot/selftest-no-ept", "those that need no VT-x, the others skipped by name",
              cpu=NO_EPT, cmdline="run=selftest", selftests=NO_GUEST_TESTS, skips=500,
              expect=(r"^SKIP exits\.\S+: needs VMX$",), forbid=FAULTLESS, about=6),
+        *(Boot(f"boot/selftest{name}-kvm", f"the self-tests on a real VT-x, nested, {cpus} CPU",
+               machine="kvm", cpus=cpus, cmdline="run=selftest", selftests=SELFTESTS - 20,
+               skips=40, forbid=FAULTLESS, about=30) for name, cpus in (("", 1), ("-4", 4))),
         Boot("boot/selftest-qemu", "the same in QEMU under BIOS", machine="qemu",
              cmdline="run=selftest", selftests=NO_GUEST_TESTS, skips=500,
              expect=(r"^SKIP exits\.\S+: needs VMX$",), forbid=FAULTLESS, about=6),
@@ -278,6 +286,9 @@ def refusals():
                                  status=3, expect=(*up, *HIDDEN), serial=HIDDEN,
                                  screen=(r"cannot run guests here: no VT-x",
                                          r"corbel: done: status 3"), about=8))
+        rows.append(Boot(f"boot/stick-{firmware}", "that stick in QEMU", machine="qemu", about=12,
+                         firmware=firmware, media="usb", image="stick.img", needs=("stick",),
+                         status=3, expect=(r"^error: cannot run guests here: no VT-x",)))
         rows.append(Boot(f"boot/menu-{firmware}", "the image that `make iso` leaves, its menu"
                          " untouched", machine="qemu", firmware=firmware, image="corbel.iso",
                          status=3, expect=HIDDEN, about=12,

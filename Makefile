@@ -72,7 +72,7 @@ $O/k/%.o: %.c Makefile tools/hardware-files.mk tools/image.mk | $O/.packages-bui
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$Q$(CC) $(KFLAGS) $(OPTIMIZE) -MMD -MP -c $< -o $@
-	$(into_lab)
+	$(into_place)
 
 .PHONY: always
 $O/k/version.c: always
@@ -86,7 +86,7 @@ $O/k/%.asm.o: %.asm $O/k/asm-offsets.inc tools/image.mk | $O/.packages-build
 	@mkdir -p $(@D)
 	$(call say,NASM,$<)
 	$Q$(NASM) -f elf64 -g -F dwarf -w+all -Werror -I$O/k/ -I$O/g/ -I./ -MD $(@:.o=.d) $< -o $@
-	$(into_lab)
+	$(into_place)
 
 # Structure offsets for assembly: compiled, never typed.
 $O/k/asm-offsets.inc: vmx/asm-offsets.c.in Makefile | $O/.packages-build

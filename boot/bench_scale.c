@@ -299,14 +299,15 @@ static bool measure_vms(void)
 
 static bool measure_memory(const struct hypervisor *hv)
 {
-    // The laboratory is here only for the sake of this run.
-    u64 kept = hv->own[0].size - (u64)(image_end - lab_start) + hv->own[1].size;
+    // The start and the laboratory are here only for the sake of this run.
+    u64 kept = hv->own[0].size - (u64)(image_end - init_start) + hv->own[1].size;
     u64 guests = hv->guest.total << PAGE_SHIFT;
 
     figure("image_text_bytes", (u64)(text_end - text_start));
     figure("image_rodata_bytes", (u64)(ksyms_start - rodata_start));
     figure("image_symbols_bytes", (u64)(rodata_end - ksyms_start));
     figure("image_data_bytes", (u64)(data_end - data_start));
+    figure("start_bytes", (u64)(lab_start - init_start));
     figure("laboratory_bytes", (u64)(image_end - lab_start));
     figure("memory_kept_kib", kept >> 10);
     figure("memory_kept_limit_kib", (2 * SIZE_2M + guests / 100) >> 10);

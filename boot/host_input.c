@@ -10,24 +10,11 @@
 #include "arch/x86_64/pic.h"
 #include "arch/x86_64/traps.h"
 #include "arch/x86_64/tsc.h"
+#include "boot/serial_irq.h"
 #include "vmx/sched.h"
 
 // A millisecond: the sixteen bytes that a UART keeps take 1.4.
 #define POLLS_A_SECOND 1000u
-
-// What the interrupt's handler, which gets a vector only, works on.
-static struct {
-    struct serial *serial;
-    u32 interrupts;
-} input;
-
-static void on_serial(u8 vector)
-{
-    (void)vector;
-    input.interrupts++;
-    serial_receive(input.serial);
-    host_lapic_eoi();
-}
 
 // The line a PC's port is wired to, or -1.
 static int isa_irq(const struct uart_place *place)
@@ -42,14 +29,14 @@ static int isa_irq(const struct uart_place *place)
 static int route(const struct acpi_info *acpi)
 {
     struct irq_route to;
-    int irq = isa_irq(&input.serial->place);
+    int irq = isa_irq(&serial_irq.serial->place);
 
     if (irq < 0)
         return E_NOENT;
     int err = irq_route_isa(acpi, (u8)irq, VECTOR_SERIAL, host_lapic_id(), &to);
     if (err)
         return err;
-    trap_set_handler(VECTOR_SERIAL, on_serial);
+    trap_set_handler(VECTOR_SERIAL, serial_irq_handle);
     return ioapic_route(to.ioapic, to.pin, to.entry);
 }
 
@@ -57,13 +44,13 @@ static int route(const struct acpi_info *acpi)
 static bool interrupt_arrives(void)
 {
     u64 patience = rdtsc() + host_clock.hz / POLLS_A_SECOND;
-    u32 before = input.interrupts;
+    u32 before = serial_irq.count;
 
-    serial_provoke(input.serial, true);
-    while (input.interrupts == before && rdtsc() < patience)
+    serial_provoke(serial_irq.serial, true);
+    while (serial_irq.count == before && rdtsc() < patience)
         sti_nop_cli();
-    serial_provoke(input.serial, false);
-    return input.interrupts != before;
+    serial_provoke(serial_irq.serial, false);
+    return serial_irq.count != before;
 }
 
 struct host_input host_input_open(const struct input_choice *choice, const struct acpi_info *acpi)
@@ -74,14 +61,14 @@ struct host_input host_input_open(const struct input_choice *choice, const struc
 
     if (choice->from == INPUT_NONE)
         return result;
-    input.serial = console_listen(named ? &choice->serial_at : NULL, sched_host_work);
-    if (!input.serial) {
+    serial_irq.serial = console_listen(named ? &choice->serial_at : NULL, sched_host_work);
+    if (!serial_irq.serial) {
         if (choice->from == INPUT_SERIAL)
             log_warn("input: there is no such serial port");
         return result;
     }
-    result.serial = input.serial;
-    uart_name(name, sizeof(name), &input.serial->place);
+    result.serial = serial_irq.serial;
+    uart_name(name, sizeof(name), &serial_irq.serial->place);
     if (route(acpi) == OK && interrupt_arrives()) {
         log_info("input: serial port %s, by interrupt", name);
     } else {

@@ -130,29 +130,27 @@ static unsigned mapped_ranges(struct mem_range *out, unsigned max)
     return n;
 }
 
-#define CACHE_LINE 64u // of every CPU with VT-x
+// What is taken from the start, and two that are added to it.
+struct taken {
+    struct mem_range rows[BOOT_RESERVED_MAX + 2];
+    unsigned n;
+};
 
-static void write_back(const volatile void *at, size_t size)
-{
-    uintptr_t end = (uintptr_t)at + size;
-    for (uintptr_t line = align_down((uintptr_t)at, CACHE_LINE); line < end; line += CACHE_LINE)
-        clflush((const volatile void *)line);
-}
-
-// The free ranges less the place where the log is kept, which is *area, or empty if there is none.
-// The log of the run before is looked for while nothing has been written to free memory yet.
-static u64 free_ranges(struct hypervisor *hv, struct mem_range *reserved, unsigned nreserved,
-                       struct mem_range *area)
+static u64 find_free(struct hypervisor *hv, const struct taken *taken)
 {
     u64 lost;
-    hv->nram = memmap_free(&memmap, reserved, nreserved, hv->ram, FRAME_RANGES, &lost);
-    *area = (struct mem_range){0, 0};
-    if (lastlog_place(hv->ram, hv->nram, area)) {
-        ramlog = lastlog_open(hv->ram, hv->nram, *area, write_back);
-        reserved[nreserved++] = *area;
-        hv->nram = memmap_free(&memmap, reserved, nreserved, hv->ram, FRAME_RANGES, &lost);
-    }
+    hv->nram = memmap_free(&memmap, taken->rows, taken->n, hv->ram, FRAME_RANGES, &lost);
     return lost;
+}
+
+// The place where the log is kept; empty if there is none. The log of the run before is looked for
+// while nothing has been written to free memory yet.
+static struct mem_range place_log(struct hypervisor *hv)
+{
+    struct mem_range area = {0, 0};
+    if (lastlog_place(hv->ram, hv->nram, &area))
+        ramlog = lastlog_open(hv->ram, hv->nram, area, cpu_write_back);
+    return area;
 }
 
 static u64 pool_size(u64 usable)
@@ -160,49 +158,79 @@ static u64 pool_size(u64 usable)
     return POOL_BASE + usable / POOL_SHARE + cpu_start_memory(&acpi, cpu_features.apic_id, usable);
 }
 
+// Takes the log and Corbel's pool out of what is free. above: the end of all of the image.
+static int carve(struct hypervisor *hv, struct taken *taken, struct mem_range start, u64 above)
+{
+    unsigned last = taken->n++;
+    taken->rows[last] = start;
+    find_free(hv, taken);
+    hv->own[2] = taken->rows[last] = place_log(hv);
+    // The start is no place for the pool, but will be one for guests.
+    taken->rows[taken->n++] = start;
+    find_free(hv, taken);
+    u64 size = pool_size(memmap_total(&memmap, MEM_USABLE));
+    int err = memmap_carve(hv->ram, &hv->nram, FRAME_RANGES, size, above, &hv->own[1]);
+    if (err) {
+        log_error("no memory: Corbel needs %llu KiB in one piece and finds none",
+                  (unsigned long long)(size >> 10));
+        return err;
+    }
+    taken->rows[taken->n - 1] = hv->own[1];
+    u64 lost = find_free(hv, taken);
+    if (lost)
+        log_warn("memory: %llu KiB in small pieces are left unused",
+                 (unsigned long long)(lost >> 10));
+    return OK;
+}
+
+// The guests' pool has the start's memory from the beginning, but in use: see start_over().
+static struct mem_range keep_start(struct frame_pool *guest, struct mem_range start)
+{
+    u64 before = guest->free;
+    frame_reserve(guest, start.base, start.size);
+    return before - guest->free == start.size >> PAGE_SHIFT ? start : (struct mem_range){0, 0};
+}
+
+static void find_reset(void)
+{
+    if (!acpi.has_reset)
+        return;
+    bool in_memory = acpi.reset.space == RESET_MEMORY;
+    power_set_reset(&acpi.reset, in_memory ? mmio_map(HPA(acpi.reset.address), 1, MEM_UC) : NULL);
+}
+
 int machine_memory(const struct boot_info *info, u64 mbi, bool lab, struct hypervisor *hv)
 {
-    const u8 *end = lab ? image_end : lab_start;
-    static struct mem_range reserved[BOOT_RESERVED_MAX + 1];
+    static struct taken taken;
     static struct mem_range mapped[MEMMAP_MAX];
-    struct mem_range image = {boot_load_base, (u64)(end - image_start)};
-    struct mem_range pool;
+    const u8 *stays = lab ? image_end : init_start, *end = lab ? image_end : lab_start;
+    struct mem_range image = {boot_load_base, (u64)(stays - image_start)};
+    struct mem_range start = {image.base + image.size, (u64)(end - stays)};
 
     int err = memmap_build(&memmap, info->memory, info->nmemory);
     if (err)
         return err;
     ebda = info->efi_bits ? 0 : read_ebda();
     read_tables(info, map_low);
-    unsigned nreserved = boot_reserved(info, image, mbi, ebda, reserved);
-    u64 lost = free_ranges(hv, reserved, nreserved, &hv->own[2]);
-    if (lost)
-        log_warn("memory: %llu KiB in small pieces are left unused",
-                 (unsigned long long)(lost >> 10));
-    u64 size = pool_size(memmap_total(&memmap, MEM_USABLE));
-    err = memmap_carve(hv->ram, &hv->nram, FRAME_RANGES, size, image.base + image.size, &pool);
-    if (err) {
-        log_error("no memory: Corbel needs %llu KiB in one piece and finds none",
-                  (unsigned long long)(size >> 10));
-        return err;
-    }
     hv->own[0] = image;
-    hv->own[1] = pool;
-    err = make_pools(hv, pool);
+    taken.n = boot_reserved(info, image, mbi, ebda, taken.rows);
+    err = carve(hv, &taken, start, start.base + start.size);
+    if (err == OK)
+        err = make_pools(hv, hv->own[1]);
     if (err)
         return err;
+    hv->start = keep_start(&hv->guest, start);
     err = paging_init(&hv->host, end, mapped, mapped_ranges(mapped, ARRAY_SIZE(mapped)));
     if (err)
         return err;
     paged = true;
     if (!acpi.has_madt)
         read_tables(info, map_any);
-    if (acpi.has_reset)
-        power_set_reset(&acpi.reset);
+    find_reset();
     return OK;
 }
 
-// ---- ACPI: what the tables said
-// ------------------------------------------------------------------
+// ---- ACPI: what the tables said ---------------------------------------------------------------
 
 static void describe_tables(void)
 {
@@ -294,7 +322,7 @@ void machine_console(const struct boot_info *info, const struct options *options
 // A photograph of the crash screen says what it was taken of. The brand comes last: it may be cut.
 void machine_name_for_crash(void)
 {
-    static char line[128];
+    char line[128];
     fmt_snprintf(line, sizeof(line), "Corbel %s, CPU %u.%u.%u microcode %x%s%s, %s", corbel_version,
                  cpu_features.family, cpu_features.model, cpu_features.stepping, cpu_microcode(),
                  cpu_features.outer.signature[0] ? " under " : "", cpu_features.outer.signature,
@@ -310,14 +338,17 @@ void machine_describe(const struct boot_info *info, const struct hypervisor *hv)
              cpu_features.model, cpu_features.stepping, cpu_microcode(), cpu_features.phys_bits,
              cpu_features.outer.signature[0] ? ", under " : "", cpu_features.outer.signature);
     u64 code = (u64)(text_end - text_start), constants = (u64)(ksyms_start - rodata_start);
-    u64 given = (u64)(image_end - image_start) - hv->own[0].size;
+    u64 start = (u64)(lab_start - init_start), lab = (u64)(image_end - lab_start);
+    bool kept = hv->own[0].size == (u64)(image_end - image_start);
     log_info("memory: %llu MiB usable, %llu KiB for Corbel, image at %llx",
              (unsigned long long)(memmap_total(&memmap, MEM_USABLE) >> 20),
              (unsigned long long)((hv->own[0].size + hv->own[1].size + hv->own[2].size) >> 10),
              (unsigned long long)hv->own[0].base);
-    log_info("image: %llu KiB of code, %llu KiB of constants, %llu KiB of laboratory %s",
+    log_info("image: %llu KiB of code, %llu KiB of constants, %llu KiB of start, %llu KiB of "
+             "laboratory %s",
              (unsigned long long)(code + 1023) >> 10, (unsigned long long)(constants + 1023) >> 10,
-             (unsigned long long)(image_end - lab_start) >> 10, given ? "left to guests" : "kept");
+             (unsigned long long)start >> 10, (unsigned long long)lab >> 10,
+             kept ? "kept" : "left to guests");
     describe_tables();
     lastlog_tell();
 }

@@ -15,8 +15,9 @@ extern struct hypervisor hypervisor;
 
 // Reads ACPI's tables, which tell where the machine's parts are, orders the memory map, takes
 // Corbel's own pool out of it, makes both frame pools and switches to the final page tables. mbi is
-// the boot information's host-physical address. Without lab, guests get the laboratory's memory and
-// nothing in it may be touched any more. Logs what is wrong.
+// the boot information's host-physical address. Without lab, guests get the laboratory's memory,
+// where nothing may be touched any more, and will get the start's: see start_over(). Logs what is
+// wrong.
 int machine_memory(const struct boot_info *info, u64 mbi, bool lab, struct hypervisor *hv);
 
 // Tells the crash screen which version and CPU this is. After cpu_read_features.

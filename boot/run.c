@@ -18,7 +18,7 @@
 #include "boot/guests.h"
 #include "boot/lab.h"
 #include "boot/lastlog.h"
-#include "boot/pages.h"
+#include "boot/run_end.h"
 #include "vmx/vmx_cpus.h"
 #include "vmx/vmx_host.h"
 
@@ -102,7 +102,8 @@ bool run_needs_lab(const struct options *options, const struct boot_info *info)
     }
 }
 
-int run_mode(const struct options *options, const struct boot_info *info, struct hypervisor *hv)
+int run_mode(const struct options *options, const struct boot_info *info, struct hypervisor *hv,
+             struct guests *guests)
 {
     if (options->run == RUN_CAPS)
         return run_caps(hv);
@@ -129,7 +130,7 @@ int run_mode(const struct options *options, const struct boot_info *info, struct
     default:
         if (!entry_rule_set_empty(&options->broken))
             return break_run(hv, &options->broken);
-        return info->nmodules ? guests_run(hv, info, &options->input) : builtin_run(hv);
+        return info->nmodules ? guests_make(guests, hv, info, &options->input) : builtin_run(hv);
     }
 }
 
@@ -146,15 +147,7 @@ static enum end_how end_of(const struct options *options)
     return qemu ? END_EMULATOR : END_HALT;
 }
 
-void run_end(const struct options *options, int status)
+void run_set_end(const struct options *options)
 {
-    vmx_disable_everywhere();
-    log_info("corbel: done: status %d", status);
-    console_flush();
-    enum end_how how = end_of(options);
-    if (how == END_EMULATOR)
-        emulator_exit(status);
-    if (how != END_RESET && status != STATUS_CRASHED)
-        pages_show();
-    machine_end(how);
+    run_end_by(end_of(options));
 }

@@ -2,31 +2,43 @@
 # The C files that only run on the bare machine; see Makefile.
 HW_C := \
 	arch/x86_64/cpu.c \
+	arch/x86_64/cpu_setup.c \
 	arch/x86_64/crash.c \
 	arch/x86_64/gdt.c \
 	arch/x86_64/host_lapic.c \
+	arch/x86_64/host_lapic_init.c \
 	arch/x86_64/idt.c \
 	arch/x86_64/paging.c \
+	arch/x86_64/paging_build.c \
 	arch/x86_64/pic.c \
 	arch/x86_64/port_io.c \
 	arch/x86_64/power.c \
 	arch/x86_64/smp.c \
+	arch/x86_64/smp_start.c \
 	arch/x86_64/stacks.c \
+	arch/x86_64/stacks_make.c \
 	arch/x86_64/timer.c \
 	arch/x86_64/traps.c \
 	arch/x86_64/tsc.c \
+	arch/x86_64/tsc_find.c \
 	boot/bench.c \
 	boot/bench_scale.c \
 	boot/break.c \
+	boot/bring_up.c \
 	boot/builtin.c \
 	boot/grade.c \
 	boot/guests.c \
+	boot/guests_make.c \
 	boot/host_input.c \
 	boot/lab.c \
+	boot/leftover.c \
 	boot/machine.c \
 	boot/main.c \
 	boot/pages.c \
 	boot/run.c \
+	boot/run_end.c \
+	boot/serial_irq.c \
+	boot/start_over.c \
 	vmx/cell.c \
 	vmx/cell_identity.c \
 	vmx/entry_report.c \

@@ -136,6 +136,9 @@ TINY16 = (r"^tiny: hello from real mode$", r"^tiny: CPUID: GenuineIntel$",
           r"^vm tiny16: stopped: debug-exit \(status 1\)$")
 TINY = (*TINY64, *TINY32, *TINY16)
 NO_REAL_MODE = (*TINY64, *TINY32, r"^vm tiny16: skipped: real mode needs unrestricted guest")
+# A VM with memory of its own, for which the start's memory is given back.
+TINY64_VM = ((lambda build: (build / "g/tiny64.bin").read_bytes(), "kernel vm=own mem=8M"),)
+GIVEN_BACK = (r"^start: nothing leads to it$", r"^image: \d+ KiB of start given back$")
 HIDDEN = (r"^error: cannot run guests here: no VT-x: the outer hypervisor \(TCGTCGTCGTCG\)",
           r"^error: what to do: QEMU emulates this CPU, without VT-x: use its -accel kvm ",
           r"^corbel: done: status 3$")
@@ -171,11 +174,14 @@ def guests(top):
              image="stick.img", media="disk", needs=("stick",),
              expect=(*TINY64[:-1], r"^vm own: stopped: debug-exit \(status 1\)$")),
         Boot("boot/tiny-kvm", "on a real VT-x, nested", machine="kvm", expect=TINY64, about=8),
-        Boot("boot/module", "a guest image as a module runs in memory of its own", about=8,
-             modules=((lambda build: (build / "g/tiny64.bin").read_bytes(),
-                       "kernel vm=own mem=8M"),),
-             expect=(r"^image: .* left to guests$", *TINY64[:-1],
+        Boot("boot/module", "a guest image as a module runs in memory of its own, and has what only"
+                            " the start needed", about=8, cmdline="log=debug", modules=TINY64_VM,
+             expect=(r"^image: .* left to guests$", *GIVEN_BACK, *TINY64[:-1],
                      r"^vm own: stopped: debug-exit \(status 1\)$")),
+        Boot("boot/module-smp", "the same with other CPUs, which have forgotten the start too",
+             about=12, cpus=4, cmdline="log=debug", modules=TINY64_VM,
+             expect=(r"^cpus: 4 of 4 are up$", *GIVEN_BACK, *TINY64[:-1],
+                     r"^corbel: done: status 0$")),
         Boot("boot/bench", "every measurement is made", cmdline="run=bench mitigations=off", about=15,
              expect=tuple(rf"^bench\t{name}(\t\d+){{4}}\t-\t-(\t\d+){{2}}$" for name in (
                  "cpuid", "vmcall", "rdmsr", "wrmsr", "xsetbv", "cr0_write", "cr4_write",

@@ -13,6 +13,7 @@ struct hypervisor {
     struct frame_pool host;             // Corbel's own memory
     struct frame_pool guest;            // all that guests may have
     struct mem_range own[3];            // image, host pool, log: no guest ever reaches them
+    struct mem_range start;             // of the guest pool, in use until start_over(); or empty
     struct mem_range ram[FRAME_RANGES]; // the guest pool's ranges
     unsigned nram;
     struct mtrr_state mtrr;

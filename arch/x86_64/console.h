@@ -18,7 +18,7 @@ struct console_config {
     bool named;                       // or to the list's first and no other: the user chose it
     bool debug_port;                  // write to port E9H if it is there
     struct screen screen;             // kind SCREEN_NONE: none
-    struct ramlog *ramlog;            // gets all that the streams get; NULL: none
+    const struct ramlog *ramlog;      // gets all that the streams get; NULL: none; copied
 };
 
 // Looks for what config allows, becomes the log's sink (what the log holds already is replayed) and

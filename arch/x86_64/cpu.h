@@ -66,3 +66,6 @@ void cpu_setup(void);
 // What cpu_setup writes for these features; the VMX code adds CR4.VMXE to it.
 u64 cpu_host_cr0(void);
 u64 cpu_host_cr4(const struct cpu_features *features);
+
+// Writes the bytes back from the caches to memory, which is all that a reset leaves.
+void cpu_write_back(const volatile void *at, size_t size);

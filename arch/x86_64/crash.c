@@ -8,13 +8,14 @@
 #include "arch/x86_64/lib/check.h"
 #include "arch/x86_64/lib/fmt.h"
 #include "arch/x86_64/lib/log.h"
+#include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/serial.h"
 #include "arch/x86_64/smp.h"
 #include "arch/x86_64/stacks.h"
 
 static void (*end_machine)(int status);
 static void (*open_console)(void);
-static const char *machine;
+static char machine[128];
 static u32 crashed_cpu; // its APIC ID + 1; 0: none
 static u32 crashes;     // of that CPU
 static char report[4096];
@@ -32,7 +33,7 @@ void crash_set_console(void (*open)(void))
 
 void crash_set_machine(const char *line)
 {
-    machine = line;
+    str_copy(machine, sizeof(machine), line);
 }
 
 static NORETURN void halt(void)
@@ -85,18 +86,6 @@ static u32 rows_of(const char *text, size_t length, u32 columns)
     return rows + (column != 0);
 }
 
-// Where a console most likely is. This replays the log.
-static void open_any_console(void)
-{
-    static struct console_config config = {
-        .io = &host_ports,
-        .serial = true,
-        .debug_port = true,
-    };
-    uart_add_pc(&config.uarts);
-    console_init(&config);
-}
-
 // The last lines of the log that fit above the report: on a screen the report is all there is to
 // see, where a serial line has them already.
 static void write_last_lines(size_t report_length)
@@ -116,10 +105,8 @@ static void write_last_lines(size_t report_length)
 static void write_report(const struct crash_info *info)
 {
     size_t length = crash_format(report, sizeof(report), info);
-    if (!console_is_open() && open_console)
+    if (open_console && !console_is_open())
         open_console();
-    if (!console_is_open())
-        open_any_console();
     console_write_streams(report, length);
     console_flush();
     if (!console_screen_rows())
@@ -160,7 +147,7 @@ void crash_trap(const struct trap_frame *frame)
 {
     struct crash_info info = {
         .frame = frame,
-        .machine = machine,
+        .machine = machine[0] ? machine : NULL,
         .apic_id = apic_id(),
         .rip = frame->rip,
         .rsp = frame->rsp,
@@ -183,7 +170,7 @@ void panic(const char *format, ...)
     const u64 *frame = __builtin_frame_address(0);
     struct crash_info info = {
         .message = message,
-        .machine = machine,
+        .machine = machine[0] ? machine : NULL,
         .apic_id = apic_id(),
         .rip = frame[1],
         .rsp = (uintptr_t)(frame + 2),

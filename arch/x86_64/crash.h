@@ -12,11 +12,10 @@
 // not return. Without one, or if it returns, the CPU is halted.
 void crash_set_end(void (*end)(int status));
 
-// Sets what the report says of the machine, a line of at most 79 characters that stays where it is.
+// Sets what the report says of the machine: a line of at most 127 characters.
 void crash_set_machine(const char *line);
 
-// Sets what opens the console if there is none when a crash is to be told. Without one COM1 to COM4
-// and the debug port are tried.
+// Sets what opens the console if there is none when a crash is to be told; NULL: nothing does.
 void crash_set_console(void (*open)(void));
 
 // Reads the byte at a linear address that may not be mapped; false if it is not, and value is then

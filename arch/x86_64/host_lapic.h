@@ -20,6 +20,10 @@ int host_lapic_init(bool x2);
 // The same for another CPU, whose APIC is brought into the boot CPU's mode. After host_lapic_init.
 void host_lapic_init_ap(void);
 
+// For those two: where the registers are (NULL: in x2APIC mode), and the handler that counts.
+void host_lapic_use(volatile u8 *page);
+void host_lapic_stray(u8 vector);
+
 bool host_lapic_x2(void);
 u32 host_lapic_id(void);
 

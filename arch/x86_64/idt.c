@@ -7,8 +7,6 @@
 
 extern const u8 isr_stubs[];
 
-static struct idt_gate idt[IDT_GATES] ALIGNED(4096);
-
 static u8 ist_of(unsigned vector)
 {
     switch (vector) {
@@ -36,7 +34,7 @@ void idt_init(void)
 {
     for (unsigned vector = 0; vector < IDT_GATES; vector++) {
         u64 entry = entry_of(vector);
-        idt[vector] = (struct idt_gate){
+        host_idt[vector] = (struct idt_gate){
             .offset_low = (u16)entry,
             .selector = SEL_HOST_CS,
             .ist = ist_of(vector),
@@ -49,6 +47,6 @@ void idt_init(void)
 
 void idt_load(void)
 {
-    struct table_register idtr = {sizeof(idt) - 1, (uintptr_t)idt};
+    struct table_register idtr = {sizeof(struct idt_gate) * IDT_GATES - 1, (uintptr_t)host_idt};
     lidt(&idtr);
 }

@@ -18,6 +18,8 @@ _Static_assert(sizeof(struct idt_gate) == 16, "64-bit gate");
 #define IDT_GATES          256u
 #define IDT_RIGHTS_INTGATE 0x8e // present, DPL 0, 64-bit interrupt gate: IF is cleared on entry
 
+extern struct idt_gate host_idt[IDT_GATES];
+
 // Fills the table; once, before the first idt_load.
 void idt_init(void);
 

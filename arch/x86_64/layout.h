@@ -20,6 +20,10 @@ extern const u8 image_start[], image_end[];
 extern const u8 text_start[], text_end[];
 extern const u8 rodata_start[], rodata_end[];
 extern const u8 data_start[], data_end[];
+// What only the start needs (tools/image.mk, INIT): see boot/start_over.h.
+extern const u8 init_start[], init_text_end[];
+extern const u8 init_rodata_start[], init_rodata_end[];
+extern const u8 init_data_start[], init_data_end[];
 // The laboratory: what only some runs need (Makefile, LAB). In others the image ends at lab_start
 // and nothing from there on is mapped.
 extern const u8 lab_start[], lab_text_end[];

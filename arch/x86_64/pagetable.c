@@ -1,24 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "arch/x86_64/pagetable.h"
 
-#include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/phys.h"
 #include "arch/x86_64/lib/string.h"
-
-#define TOP_LEVEL  3u // PML4 entries; 2 is a PDPTE, 1 a PDE, 0 a PTE
-#define LOWER_HALF 0x0000800000000000ull
-#define UPPER_HALF 0xffff800000000000ull
-
-static u64 level_size(unsigned level)
-{
-    return PAGE_SIZE << (9 * level);
-}
-
-static unsigned level_index(u64 linear, unsigned level)
-{
-    return (unsigned)(linear >> (PAGE_SHIFT + 9 * level)) & 511;
-}
+#include "arch/x86_64/pagetable_parts.h"
 
 static int new_table(struct pagetable *pt, hpa_t *out)
 {
@@ -91,11 +77,6 @@ static int entry_at(struct pagetable *pt, u64 linear, unsigned level, u64 **out)
     return **out & PTE_P ? E_EXIST : OK;
 }
 
-static bool canonical_range(u64 first, u64 last)
-{
-    return last < LOWER_HALF || first >= UPPER_HALF;
-}
-
 static int check_range(const struct pagetable *pt, u64 linear, u64 physical, u64 size)
 {
     if (!is_aligned(linear | physical | size, PAGE_SIZE))
@@ -127,35 +108,4 @@ int pagetable_map(struct pagetable *pt, u64 linear, u64 physical, u64 size, unsi
         size -= level_size(level);
     }
     return rc;
-}
-
-static enum mem_type leaf_type(u64 leaf, unsigned level)
-{
-    static const enum mem_type pat[8] = {MEM_WB, MEM_WT, MEM_UC_MINUS, MEM_UC,
-                                         MEM_WC, MEM_WP, MEM_UC_MINUS, MEM_UC};
-    u64 pat_bit = level > 0 ? PTE_PAT_LG : PTE_PAT_4K;
-    return pat[(leaf & pat_bit ? 4 : 0) | (leaf & PTE_PCD ? 2 : 0) | (leaf & PTE_PWT ? 1 : 0)];
-}
-
-bool pagetable_lookup(hpa_t root, u64 linear, struct page_mapping *out)
-{
-    if (!canonical_range(linear, linear))
-        return false;
-    u64 *table = phys_ptr(root);
-    bool write = true, exec = true;
-    for (unsigned level = TOP_LEVEL;; level--) {
-        u64 entry = table[level_index(linear, level)];
-        if (!(entry & PTE_P))
-            return false;
-        write = write && (entry & PTE_W);
-        exec = exec && !(entry & PTE_NX);
-        if (level == 0 || (level < TOP_LEVEL && (entry & PTE_PS))) {
-            u64 within = level_size(level) - 1;
-            u64 base = entry & PTE_ADDR & ~within;
-            *out = (struct page_mapping){HPA(base | (linear & within)), within + 1, write, exec,
-                                         leaf_type(entry, level)};
-            return true;
-        }
-        table = phys_ptr(HPA(entry & PTE_ADDR));
-    }
 }

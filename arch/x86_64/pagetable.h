@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // Building 4-level page tables for the host: SDM volume 3, "4-Level Paging and 5-Level Paging".
-// Pure: works on tables in memory and never touches CR3 or a TLB, so it only ever adds mappings.
+// Pure: works on tables in memory and never touches CR3 or a TLB. Who takes a mapping away has
+// every CPU forget it.
 #pragma once
 
 #include "arch/x86_64/lib/frame.h"
@@ -43,3 +44,10 @@ int pagetable_map(struct pagetable *pt, u64 linear, u64 physical, u64 size, unsi
 
 // Whether linear is mapped below root, and to what.
 bool pagetable_lookup(hpa_t root, u64 linear, struct page_mapping *out);
+
+// Takes 4 KiB pages out: [linear, linear+size), whole pages. E_NOENT at the first that is not
+// mapped, or by a larger page; those before it are taken out.
+int pagetable_withdraw(hpa_t root, u64 linear, u64 size);
+
+// Lets 4 KiB pages that are mapped be written. E_NOENT as above.
+int pagetable_make_writable(hpa_t root, u64 linear, u64 size);

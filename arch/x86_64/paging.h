@@ -15,6 +15,9 @@
 // must be on in EFER where it is there. E_NOMEM (logged).
 int paging_init(struct frame_pool *pool, const u8 *end, const struct mem_range *ranges, unsigned n);
 
+// Switches to these tables, which are the host's from now on: for paging_init().
+void paging_use(hpa_t table);
+
 // Switches another CPU to the same tables.
 void paging_load(void);
 
@@ -32,3 +35,8 @@ void *paging_map_apart(hpa_t base, u64 size);
 
 // What the host's tables say about an address; false if it is not mapped.
 bool paging_lookup(const volatile void *addr, struct page_mapping *out);
+
+// Takes pages out of the image, on every CPU: nothing is mapped there any more, and they are RAM
+// like any other. From first up to last, whole pages. E_NOENT if they are not mapped, E_TIMEOUT if
+// a CPU does not answer and may still see them: nobody is to get them then.
+MUST_CHECK int paging_withdraw(const u8 *first, const u8 *last);

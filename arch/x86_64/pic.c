@@ -21,11 +21,6 @@
 #define IOAPIC_MAX_ENTRIES 240u
 #define IOAPIC_MASKED      BIT32(16)
 
-static void ignore(u8 vector)
-{
-    (void)vector;
-}
-
 void pic_silence(void)
 {
     outb(PIC_MASTER, ICW1_INIT);
@@ -39,7 +34,7 @@ void pic_silence(void)
     outb(PIC_MASTER + 1, 0xff);
     outb(PIC_SLAVE + 1, 0xff);
     for (unsigned line = 0; line < 16; line++)
-        trap_set_handler((u8)(PIC_VECTOR_BASE + line), ignore);
+        trap_set_handler((u8)(PIC_VECTOR_BASE + line), trap_ignore);
 }
 
 static u32 ioapic_read(volatile u8 *registers, u32 index)

@@ -2,7 +2,6 @@
 #include "arch/x86_64/power.h"
 
 #include "arch/x86_64/insn.h"
-#include "arch/x86_64/paging.h"
 
 #define BOCHS_PORT      0x8900
 #define QEMU_EXIT_PORT  0xf4
@@ -18,10 +17,10 @@ static struct {
     bool have_reg;
 } power;
 
-void power_set_reset(const struct reset_register *reg)
+void power_set_reset(const struct reset_register *reg, volatile u8 *memory)
 {
     power.reg = *reg;
-    power.memory = reg->space == RESET_MEMORY ? mmio_map(HPA(reg->address), 1, MEM_UC) : NULL;
+    power.memory = memory;
     power.have_reg = reg->space == RESET_PORT || power.memory;
 }
 

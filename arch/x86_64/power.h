@@ -17,8 +17,9 @@ struct reset_register {
     u8 value;
 };
 
-// Remembers the register for END_RESET; its memory is mapped now, so that the end needs no memory.
-void power_set_reset(const struct reset_register *reg);
+// Remembers the register for END_RESET; memory is where it is mapped, if it lies there (NULL: it
+// cannot be, and is not used).
+void power_set_reset(const struct reset_register *reg, volatile u8 *memory);
 
 // Ends the emulator: status 0 is success, with which Bochs (port 8900H) exits cleanly, with any
 // other status as for a failure; QEMU's isa-debug-exit at F4H exits with 2 * status + 1. Returns

@@ -3,6 +3,7 @@
 
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/crash.h"
+#include "arch/x86_64/idt.h"
 #include "arch/x86_64/lib/check.h"
 #include "arch/x86_64/regs/cr.h"
 #include "arch/x86_64/smp.h"
@@ -20,6 +21,8 @@ void probe_load(u64 addr);
 void probe_store(u64 addr);
 void probe_on_stack(u64 top);
 
+struct idt_gate host_idt[IDT_GATES] ALIGNED(PAGE_SIZE);
+
 static trap_handler_fn handlers[256];
 
 void trap_set_handler(u8 vector, trap_handler_fn handler)
@@ -31,6 +34,11 @@ void trap_set_handler(u8 vector, trap_handler_fn handler)
 trap_handler_fn trap_handler(u8 vector)
 {
     return handlers[vector];
+}
+
+void trap_ignore(u8 vector)
+{
+    (void)vector;
 }
 
 void trap_interrupt(u8 vector)

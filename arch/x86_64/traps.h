@@ -26,6 +26,9 @@ typedef void (*trap_handler_fn)(u8 vector);
 // Sets the handler of an interrupt vector (32 to 255), for all CPUs.
 void trap_set_handler(u8 vector, trap_handler_fn handler);
 
+// A handler that does nothing, for what must not be ended by an EOI.
+void trap_ignore(u8 vector);
+
 // The handler set, or NULL.
 trap_handler_fn trap_handler(u8 vector);
 

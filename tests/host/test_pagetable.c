@@ -306,6 +306,49 @@ static void tables_stay_below_their_limit(void **state)
     assert_int_equal(pagetable_map(&pt, SOMEWHERE, 0, 0x1000, 0, MEM_WB), OK);
 }
 
+static void small_pages_are_withdrawn(void **state)
+{
+    (void)state;
+    assert_int_equal(pagetable_map(&pt, SOMEWHERE, 0x5000, 0x4000, PAGE_EXEC, MEM_WB), OK);
+    assert_int_equal(pagetable_withdraw(pt.root, SOMEWHERE + 0x1000, 0x2000), OK);
+    assert_int_equal(at(SOMEWHERE).at.raw, 0x5000);
+    assert_false(mapped(SOMEWHERE + 0x1000));
+    assert_false(mapped(SOMEWHERE + 0x2fff));
+    assert_int_equal(at(SOMEWHERE + 0x3000).at.raw, 0x8000);
+    assert_int_equal(raw_entry(SOMEWHERE + 0x1000, 0), 0);
+    assert_int_equal(pagetable_withdraw(pt.root, SOMEWHERE + 0x1000, 0x1000), E_NOENT);
+    assert_int_equal(pagetable_map(&pt, SOMEWHERE + 0x1000, 0x9000, 0x2000, PAGE_WRITE, MEM_WB),
+                     OK);
+}
+
+static void small_pages_become_writable(void **state)
+{
+    (void)state;
+    assert_int_equal(pagetable_map(&pt, SOMEWHERE, 0x5000, 0x3000, PAGE_READ, MEM_WB), OK);
+    assert_int_equal(pagetable_make_writable(pt.root, SOMEWHERE + 0x1000, 0x1000), OK);
+    assert_false(at(SOMEWHERE).write);
+    assert_true(at(SOMEWHERE + 0x1000).write);
+    assert_false(at(SOMEWHERE + 0x1000).exec);
+    assert_int_equal(at(SOMEWHERE + 0x1000).at.raw, 0x6000);
+    assert_int_equal(raw_entry(SOMEWHERE + 0x1000, 0) & PTE_D, PTE_D);
+    assert_false(at(SOMEWHERE + 0x2000).write);
+    assert_int_equal(pagetable_make_writable(pt.root, SOMEWHERE + 0x2000, 0x2000), E_NOENT);
+}
+
+static void large_pages_are_left_whole(void **state)
+{
+    (void)state;
+    static const u64 sizes[] = {SIZE_2M, SIZE_1G};
+    for (unsigned i = 0; i < ARRAY_SIZE(sizes); i++) {
+        u64 linear = WINDOW + i * SIZE_1G;
+        assert_int_equal(pagetable_map(&pt, linear, SIZE_1G, sizes[i], PAGE_READ, MEM_WB), OK);
+        assert_int_equal(pagetable_withdraw(pt.root, linear, 0x1000), E_NOENT);
+        assert_int_equal(pagetable_make_writable(pt.root, linear, 0x1000), E_NOENT);
+        assert_int_equal(at(linear).size, sizes[i]);
+        assert_false(at(linear).write);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -325,6 +368,9 @@ int main(void)
         T(the_edges_of_the_address_space),
         T(running_out_of_memory_is_told),
         T(tables_stay_below_their_limit),
+        T(small_pages_are_withdrawn),
+        T(small_pages_become_writable),
+        T(large_pages_are_left_whole),
 #undef T
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -114,8 +114,11 @@ SELFTEST(host, no_page_of_the_image_is_written_and_executed, NEEDS_NOTHING)
             continue;
         }
         EXPECT(!(m.write && m.exec));
-        EXPECT_EQ(m.exec, page < text_end || (page >= lab_start && page < lab_text_end));
-        EXPECT_EQ(m.write, (page >= data_start && page < data_end) || page >= lab_data_start);
+        EXPECT_EQ(m.exec, page < text_end || (page >= init_start && page < init_text_end) ||
+                              (page >= lab_start && page < lab_text_end));
+        EXPECT_EQ(m.write, (page >= data_start && page < data_end) ||
+                               (page >= init_data_start && page < init_data_end) ||
+                               page >= lab_data_start);
         EXPECT_EQ(m.at.raw, image_phys(page).raw);
         EXPECT(paging_lookup(alias_of(page), &alias));
         EXPECT(!alias.exec);

@@ -54,6 +54,10 @@ strangers=$(references .init '/boot/main[.]o$|/boot/start[.]asm[.]o$' .lab)
 [ -n "$(references .lab nobody '')" ] || fault "the references of boot/run.c are not seen"
 [ -n "$(references .init nobody .lab)" ] || fault "the references of boot/main.c are not seen"
 
+# BIOSes that look for an active partition, and UEFI: tools/mkiso.sh.
+flags=$(od -v -An -tx1 -j446 -N64 -w16 "$iso" | awk '{ printf "%s ", $1 }')
+[ "$flags" = "00 80 00 00 " ] || fault "the active partitions of $iso are $flags"
+
 size=$(stat -c %s "$elf")
 [ "$size" -lt 4194304 ] || fault "$elf has $size bytes, more than 4 MiB"
 size=$(stat -c %s "$iso")

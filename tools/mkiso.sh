@@ -35,8 +35,11 @@ done
 find "$work/tree" -exec touch -d "@$SOURCE_DATE_EPOCH" {} +
 
 date=$(date -u -d "@$SOURCE_DATE_EPOCH" +%Y%m%d%H%M%S00)
+# mbr_force_bootable: some BIOSes (Dell's, HP's, Lenovo's) boot no disk without an active partition,
+# and UEFI wants the one that stands for its table not to be. So there is an empty one that is.
 if ! grub-mkrescue -o "$work/image" --install-modules="$modules" --locales= --fonts= --themes= \
     "$work/tree" -- -volid CORBEL -volume_date uuid "$date" -volume_date all_file_dates "$date" \
+    -boot_image any mbr_force_bootable=on \
     >"$work/log" 2>&1; then
     cat "$work/log" >&2
     echo "mkiso: grub-mkrescue failed" >&2

@@ -87,6 +87,8 @@ echo "usb: making the data partition"
 # The table is right whatever the kernel thinks of it, which sgdisk warns about.
 sgdisk --move-second-header --new="0:$start:0" --typecode=0:0700 --change-name=0:CORBEL-DATA \
     "$device" >/dev/null
+# It wrote the MBR anew, without the active partition that some BIOSes want (tools/mkiso.sh).
+dd if="$image" of="$device" bs=1 skip=462 seek=462 count=48 conv=notrunc status=none
 at="$device@@$((start * sector))"
 sectors=$((size / sector - start - 33))
 mformat -i "$at" -T "$sectors" -h 64 -s 32 -v CORBELDATA ::

@@ -50,10 +50,18 @@ class Writing(Stick):
 
     def test_the_stick_has_image_and_data_partition(self):
         self.sgdisk("--new=1:2048:4095", str(self.image))
+        active = bytes((0x80, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0))
+        with open(self.image, "r+b") as image:
+            image.seek(0x1ce)
+            image.write(active)
         result = usb("--yes", "--force", self.stick, self.image)
         self.assertEqual(result.returncode, 0, result.stderr)
         written = self.stick.read_bytes()
         self.assertEqual(len(written), 32 * MIB)
+        # The empty active partition that some BIOSes want, beside the one that covers the disk.
+        self.assertEqual(written[0x1ce:0x1de], active)
+        self.assertEqual(written[0x1c2], 0xee)
+        self.assertEqual(written[0x1be], 0)
         # The image's own partition, and the data after the image: FAT, with the example menu.
         start = 4 * MIB // 512
         table = self.sgdisk("--print", str(self.stick))

@@ -23,6 +23,7 @@
 #include "arch/x86_64/tsc.h"
 #include "boot/lastlog.h"
 #include "boot/memmap.h"
+#include "boot/security.h"
 #include "boot/wallclock.h"
 #include "vmx/vmx_host.h"
 
@@ -349,6 +350,7 @@ void machine_describe(const struct boot_info *info, const struct hypervisor *hv)
              (unsigned long long)(code + 1023) >> 10, (unsigned long long)(constants + 1023) >> 10,
              (unsigned long long)start >> 10, (unsigned long long)lab >> 10,
              kept ? "kept" : "left to guests");
+    security_tell_host();
     describe_tables();
     lastlog_tell();
 }
@@ -405,38 +407,6 @@ static void read_mtrrs(struct mtrr_state *state)
         log_warn("MTRRs: odd settings %x in firmware's memory types", state->odd);
 }
 
-static void start_mitigations(const struct options *options, struct mitigations *m)
-{
-    struct mitigation_cpu cpu = {0};
-
-    if (cpu_features.max_leaf >= 7) {
-        struct cpuid_regs seven = cpuid(7, 0);
-        cpu.leaf7_ebx = seven.ebx;
-        cpu.leaf7_edx = seven.edx;
-        if (seven.eax >= 2)
-            cpu.leaf7_2_edx = cpuid(7, 2).edx;
-        if (seven.edx & CPUID_7_EDX_ARCH_CAP)
-            cpu.arch_capabilities = rdmsr(IA32_ARCH_CAPABILITIES);
-    }
-    mitigations_decide(&cpu, options->mitigations_off, m);
-    mitigations_log(m);
-    if (m->spec_ctrl)
-        wrmsr(IA32_SPEC_CTRL, rdmsr(IA32_SPEC_CTRL) | m->spec_ctrl);
-}
-
-// Guests get executable large pages: mapping all by 4 KiB costs every one of them. On a CPU that
-// does not report IA32_ARCH_CAPABILITIES.IF_PSCHANGE_MC_NO a hostile guest can use them to raise a
-// machine check (iTLB multihit), which the user should know.
-static void warn_of_multihit(void)
-{
-    u64 caps = 0;
-    if (!rdmsr_safe(IA32_ARCH_CAPABILITIES, &caps) || !(caps & BIT(6)))
-        log_info("security: this CPU does not report IF_PSCHANGE_MC_NO: a hostile guest may raise "
-                 "a machine check by iTLB multihit");
-    // Nothing here programs an IOMMU.
-    log_info("security: no VT-d: a device that a guest programs could reach any memory");
-}
-
 // The probe itself stays as read: the other CPUs are compared with it.
 static void decode_without(u32 features, struct hypervisor *hv)
 {
@@ -456,10 +426,8 @@ void machine_vmx(const struct options *options, struct hypervisor *hv)
     if (hv->probe.vmx)
         decode_without(options->without, hv);
     vmx_judge(&hv->probe, &hv->caps, &hv->verdict);
-    if (vmx_verdict_ok(&hv->verdict)) {
-        start_mitigations(options, &hv->mitigations);
-        warn_of_multihit();
-    }
+    if (vmx_verdict_ok(&hv->verdict))
+        security_start(options, hv);
     hv->check_entry = options->check_entry;
     read_mtrrs(&hv->mtrr);
 }

@@ -37,6 +37,7 @@ HW_C := \
 	boot/pages.c \
 	boot/run.c \
 	boot/run_end.c \
+	boot/security.c \
 	boot/serial_irq.c \
 	boot/start_over.c \
 	vmx/cell.c \

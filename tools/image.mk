@@ -91,9 +91,11 @@ INIT := arch/x86_64/acpi.c \
 	boot/memmap.c \
 	boot/modline.c \
 	boot/run.c \
+	boot/security.c \
 	boot/wallclock.c \
 	boot/why.c \
-	boot/words.c
+	boot/words.c \
+	vmx/mitigations.c
 
 into_place = $(if $(filter $<,$(LAB)),$Qobjcopy --prefix-alloc-sections=.lab $@)\
 $(if $(filter $<,$(INIT)),$Qobjcopy --prefix-alloc-sections=.init $@)

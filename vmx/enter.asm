@@ -65,6 +65,14 @@
         lfence
 %endmacro
 
+; RDI = the vCPU. LFENCE: a wrong guess about the JE, which a guest may have taught, ends here.
+%macro CLEAR_HISTORY 0
+        cmp     dword [rdi + VCPU_HISTORY], 0
+        je      %%none
+        call    clear_history
+%%none: lfence
+%endmacro
+
 ; Register (64 and 32 bits), VMCS field, place in struct vcpu: 8 bytes are written.
 %macro READ 4
         mov     %2, %3
@@ -76,7 +84,7 @@ section .rodata
 writable:
         dw      HOST_DATA_SELECTOR
 
-section .text.hot progbits alloc exec nowrite align=16
+section .text.hot progbits alloc exec nowrite align=64
 
 ; int vmx_run(struct vcpu *vcpu, const void *resume, unsigned way)
 ; Enters the guest. After each exit calls vcpu->finish(vcpu, vcpu->answer(vcpu)), which returns the vCPU
@@ -133,6 +141,26 @@ vmx_run:
         pop     rbp
         ret
 
+; Takes so many branches that none of the guest's is left in their history. This sequence, in this order
+; and at these places: Intel, "Branch History Injection and Intra-mode Branch Target Injection",
+; "Software BHB-clearing Sequence". Clobbers EAX and ECX.
+clear_history:
+        mov     ecx, 5
+        call    .round
+        ret
+align 64, int3
+.round: call    .hops
+        ret
+align 64, int3
+.hops:  mov     eax, 5
+.hop:   jmp     .over
+        nop
+.over:  sub     eax, 1
+        jnz     .hop
+        sub     ecx, 1
+        jnz     .round
+        ret
+
 ; The loop, for a set of WAY_*. What is not in the set is not in the code, so that what a CPU does not
 ; need, or mitigations=off takes away, costs no instruction.
 %macro WAY 1
@@ -171,6 +199,7 @@ vmx_landing_%1:
         pop     qword REG(rdi, 7)
 %if %1 & WAY_RSB
         FILL_RSB                        ; before the first RET
+        CLEAR_HISTORY                   ; before the first indirect CALL
 %endif
 %if %1 & WAY_SPEC
         SAVE_SPEC_CTRL                  ; before the first indirect CALL

@@ -16,7 +16,7 @@ static const char *const names[MITIGATION_COUNT] = {
     [MITIGATE_REGISTERS] = "registers",
     [MITIGATE_RSB] = "RSB",
     [MITIGATE_IBRS] = "IBRS",
-    [MITIGATE_BHI] = "BHI_DIS_S",
+    [MITIGATE_BHI] = "BHI",
     [MITIGATE_IBPB] = "IBPB",
     [MITIGATE_VERW] = "VERW",
     [MITIGATE_L1D] = "L1D",
@@ -60,8 +60,6 @@ static bool offered(const struct mitigation_cpu *cpu, enum mitigation which)
     case MITIGATE_IBRS:
     case MITIGATE_IBPB:
         return cpu->leaf7_edx & CPUID_7_EDX_IBRS;
-    case MITIGATE_BHI:
-        return cpu->leaf7_2_edx & CPUID_7_2_EDX_BHI_CTRL;
     case MITIGATE_VERW:
         return (cpu->leaf7_edx & CPUID_7_EDX_MD_CLEAR) ||
                has(cpu, ARCH_CAP_FB_CLEAR | ARCH_CAP_RFDS_CLEAR);
@@ -82,6 +80,18 @@ static enum mitigation_state state(const struct mitigation_cpu *cpu, enum mitiga
     return off ? MITIGATION_OFF : MITIGATION_ON;
 }
 
+// Where the CPU cannot leave the history out, instructions overwrite it, on the same way as the
+// return stack buffer.
+static void guard_history(const struct mitigation_cpu *cpu, struct mitigations *m)
+{
+    if (cpu->leaf7_2_edx & CPUID_7_2_EDX_BHI_CTRL) {
+        m->spec_ctrl |= SPEC_CTRL_BHI_DIS_S;
+        return;
+    }
+    m->history = true;
+    m->rsb_calls = m->rsb_calls ? m->rsb_calls : PBRSB_CALLS;
+}
+
 static void add_command(struct mitigations *m, u32 msr, u64 value)
 {
     m->commands[m->command_count++] = (struct msr_command){msr, value};
@@ -96,27 +106,19 @@ void mitigations_decide(const struct mitigation_cpu *cpu, bool off, struct mitig
         out->state[i] = state(cpu, (enum mitigation)i, off);
     if (mitigated(out, MITIGATE_IBRS))
         out->spec_ctrl |= SPEC_CTRL_IBRS;
-    if (mitigated(out, MITIGATE_BHI))
-        out->spec_ctrl |= SPEC_CTRL_BHI_DIS_S;
     // Without the enhanced kind it is the write that keeps older branches out, even if the bit was
     // set before: Intel, "Indirect Branch Restricted Speculation".
     out->spec_each = mitigated(out, MITIGATE_IBRS) && !enhanced;
     if (mitigated(out, MITIGATE_RSB))
         out->rsb_calls = enhanced ? PBRSB_CALLS : RSB_DEPTH;
+    if (mitigated(out, MITIGATE_BHI))
+        guard_history(cpu, out);
     if (mitigated(out, MITIGATE_IBPB))
         add_command(out, IA32_PRED_CMD, PRED_CMD_IBPB);
     // Not at each entry: until another vCPU becomes current the host handles this one's VM only,
     // and what it has in the cache of its own is of no use to a guest.
     if (mitigated(out, MITIGATE_L1D))
         add_command(out, IA32_FLUSH_CMD, FLUSH_CMD_L1D);
-}
-
-unsigned mitigations_way(const struct mitigations *m, bool spec_used)
-{
-    unsigned way = (mitigated(m, MITIGATE_RSB) ? WAY_RSB : 0) |
-                   (mitigated(m, MITIGATE_VERW) ? WAY_VERW : 0) |
-                   (m->spec_each || spec_used ? WAY_SPEC : 0);
-    return way || mitigated(m, MITIGATE_REGISTERS) ? way : WAY_BARE;
 }
 
 static void log_those(const struct mitigations *m, enum mitigation_state state, const char *intro)

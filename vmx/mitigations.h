@@ -43,13 +43,14 @@ struct mitigations {
     u64 spec_ctrl;  // what the host's must have
     bool spec_each; // ... and must be written with at each exit; else once is enough
     u32 rsb_calls;  // after an exit; even
+    bool history;   // after them overwrites the history of branches
     unsigned command_count;
     struct msr_command commands[2]; // written when a vCPU becomes current
 };
 
 // What is done at each exit and entry, a set: enter.asm has a loop for each.
 enum way {
-    WAY_RSB = 1,   // fill the return stack buffer
+    WAY_RSB = 1,   // fill the return stack buffer, and overwrite the history of branches if wanted
     WAY_SPEC = 2,  // switch IA32_SPEC_CTRL
     WAY_VERW = 4,  // clear the CPU's buffers before the entry
     WAY_BARE = 8,  // alone: not even registers are cleared
@@ -59,10 +60,6 @@ enum way {
 // Decides for this CPU; off: none is to be on.
 void mitigations_decide(const struct mitigation_cpu *cpu, bool off, struct mitigations *out);
 
-// The set for a vCPU; spec_used: its guest uses IA32_SPEC_CTRL, of which the CPU has one for both
-// sides.
-unsigned mitigations_way(const struct mitigations *m, bool spec_used);
-
 // Logs what is on, and what is not and why.
 void mitigations_log(const struct mitigations *m);
 
@@ -70,4 +67,13 @@ void mitigations_log(const struct mitigations *m);
 static inline bool mitigated(const struct mitigations *m, enum mitigation which)
 {
     return m->state[which] == MITIGATION_ON;
+}
+
+// The set for a vCPU; spec_used: its guest uses IA32_SPEC_CTRL, of which the CPU has one for both
+// sides.
+static inline unsigned mitigations_way(const struct mitigations *m, bool spec_used)
+{
+    unsigned way = (m->rsb_calls ? WAY_RSB : 0) | (mitigated(m, MITIGATE_VERW) ? WAY_VERW : 0) |
+                   (m->spec_each || spec_used ? WAY_SPEC : 0);
+    return way || mitigated(m, MITIGATE_REGISTERS) ? way : WAY_BARE;
 }

@@ -196,6 +196,7 @@ void vcpu_guard(struct vcpu *vcpu, const struct mitigations *mitigations, u64 ho
     CHECK(!vcpu->loaded);
     vcpu->mitigations = mitigations;
     vcpu->rsb_calls = mitigations->rsb_calls;
+    vcpu->history = mitigations->history;
     vcpu->spec_msr = mitigations->spec_msr;
     vcpu->host_spec_ctrl = host_spec_ctrl;
     vcpu->spec_stays = mitigations->spec_each ? ~0u : (u32)host_spec_ctrl;

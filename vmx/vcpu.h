@@ -138,6 +138,7 @@ struct vcpu {
     struct vcpu *(*finish)(struct vcpu *vcpu, enum exit_action action);
     u32 launched;
     u32 rsb_calls;  // that fill the return stack buffer, where it is filled
+    u32 history;    // not 0: the history of branches is overwritten, where that is filled
     u32 spec_msr;   // IA32_SPEC_CTRL
     u32 way;        // set of enum way: the loop it runs in
     u32 spec_stays; // a value of it that an exit or entry need not change; ~0: none

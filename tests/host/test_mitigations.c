@@ -27,6 +27,7 @@ static const struct machine {
     u64 spec_ctrl;
     bool spec_each;
     u32 rsb_calls;
+    bool history;
     unsigned commands;
     unsigned way;
 } machines[] = {
@@ -75,9 +76,10 @@ static const struct machine {
      .leaf7_ebx = CPUID_7_EBX_RTM,
      .leaf7_edx = ALL_OFFERED | CPUID_7_EDX_ARCH_CAP,
      .arch_capabilities = CASCADE_LAKE,
-     .states = "+++!++-",
+     .states = "++++++-",
      .spec_ctrl = SPEC_CTRL_IBRS,
      .rsb_calls = 2,
+     .history = true,
      .commands = 1,
      .way = WAY_RSB | WAY_VERW,
      },
@@ -85,9 +87,21 @@ static const struct machine {
      .name = "Cascade Lake, TSX off",
      .leaf7_edx = ALL_OFFERED | CPUID_7_EDX_ARCH_CAP,
      .arch_capabilities = CASCADE_LAKE,
-     .states = "+++!+--",
+     .states = "+++++--",
      .spec_ctrl = SPEC_CTRL_IBRS,
      .rsb_calls = 2,
+     .history = true,
+     .commands = 1,
+     .way = WAY_RSB,
+     },
+    {
+     .name = "the history alone, which the CPU cannot leave out",
+     .leaf7_edx = FIRST_MICROCODE | CPUID_7_EDX_ARCH_CAP,
+     .arch_capabilities = ICE_LAKE | ARCH_CAP_PBRSB_NO,
+     .states = "+-+++--",
+     .spec_ctrl = SPEC_CTRL_IBRS,
+     .rsb_calls = 2,
+     .history = true,
      .commands = 1,
      .way = WAY_RSB,
      },
@@ -158,6 +172,7 @@ static void each_generation_gets_what_it_needs(void **state)
         assert_int_equal(got.spec_ctrl, m->spec_ctrl);
         assert_int_equal(got.spec_each, m->spec_each);
         assert_int_equal(got.rsb_calls, m->rsb_calls);
+        assert_int_equal(got.history, m->history);
         assert_int_equal(got.command_count, m->commands);
         assert_int_equal(mitigations_way(&got, false), m->way);
         assert_int_equal(mitigations_way(&got, true), m->way | WAY_SPEC);
@@ -179,6 +194,7 @@ static void off_leaves_none_on(void **state)
         assert_int_equal(off.spec_ctrl, 0);
         assert_false(off.spec_each);
         assert_int_equal(off.rsb_calls, 0);
+        assert_false(off.history);
         assert_int_equal(off.command_count, 0);
         assert_int_equal(mitigations_way(&off, false), WAY_BARE);
         // What the guest itself asked for it still gets.
@@ -271,12 +287,12 @@ static void log_tells_what_is_on_and_what_is_missing(void **state)
     struct mitigations m;
     decide(&machines[0], false, &m);
     assert_said(&m, "mitigations: on: registers, RSB\n"
-                    "mitigations: not needed on this CPU: BHI_DIS_S\n"
+                    "mitigations: not needed on this CPU: BHI\n"
                     "mitigations: needed, but the CPU has none: IBRS, IBPB, VERW, L1D\n");
     decide(&machines[1], true, &m);
     assert_said(&m, "mitigations: off, as the command line has it: registers, RSB, IBRS, "
                     "IBPB, VERW, L1D\n"
-                    "mitigations: not needed on this CPU: BHI_DIS_S\n");
+                    "mitigations: not needed on this CPU: BHI\n");
 }
 
 // All in one line is the longest that there can be.
@@ -287,7 +303,7 @@ static void log_has_room_for_all(void **state)
     for (unsigned i = 0; i < MITIGATION_COUNT; i++)
         m.state[i] = MITIGATION_OFF;
     assert_said(&m, "mitigations: off, as the command line has it: registers, RSB, IBRS, "
-                    "BHI_DIS_S, IBPB, VERW, L1D\n");
+                    "BHI, IBPB, VERW, L1D\n");
 }
 
 int main(void)

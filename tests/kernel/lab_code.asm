@@ -56,6 +56,25 @@ code read_at_rsi, 64
         finish
 end read_at_rsi
 
+; RSI: the fewest ticks that a CPUID takes, of a hundred.
+code cpuid_ticks, 64
+        mov     rsi, -1
+        mov     r8d, 100
+.next:  rdtsc
+        shl     rdx, 32
+        lea     rdi, [rax + rdx]
+        cpuid
+        rdtsc
+        shl     rdx, 32
+        add     rax, rdx
+        sub     rax, rdi
+        cmp     rax, rsi
+        cmovb   rsi, rax
+        dec     r8d
+        jnz     .next
+        finish
+end cpuid_ticks
+
 ; RBP: IA32_FMASK as it is, then RDI goes there; RSI: as it is after ten exits, or the first time that
 ; it is not RDI.
 code keep_fmask, 64

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 // The loops of enter.asm, each by itself, whatever this CPU needs of them. Where it has no
 // IA32_SPEC_CTRL another MSR stands for it that is switched by nothing else while a guest runs.
+#include "arch/x86_64/cpu.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/regs/cpuid.h"
 #include "arch/x86_64/regs/msr.h"
@@ -21,6 +22,7 @@ static struct mitigations made_for(unsigned set)
     if (set & WAY_RSB) {
         m.state[MITIGATE_RSB] = MITIGATION_ON;
         m.rsb_calls = 32;
+        m.history = true;
     }
     return m;
 }
@@ -50,6 +52,42 @@ SELFTEST(mitigations, registers_and_flags_survive_each_way, NEEDS_VMX)
             if (landings[set] == landings[other])
                 selftest_fail(t, "sets %u and %u go the same way", other, set);
     }
+}
+
+SNIPPET(cpuid_ticks);
+
+static u64 ticks_of_an_exit(struct selftest_ctx *t, const struct mitigations *m)
+{
+    struct lab lab;
+    u64 ticks = 0;
+
+    if (t->failed || !lab_open(t, &lab, "ticks"))
+        return 0;
+    vcpu_guard(lab.vcpu, m, HOSTS_OWN);
+    if (lab_snippet(t, &lab, IMAGE_LONG, &cpuid_ticks)) {
+        lab_run(&lab);
+        ended(t, &lab, VM_END_DEBUG_EXIT, "");
+        ticks = lab.vcpu->regs[GPR_RSI];
+    }
+    lab_close(&lab);
+    return ticks;
+}
+
+// That it is done shows in nothing but the time: 32 calls, and the 65 branches of the history.
+SELFTEST(mitigations, what_is_on_takes_its_time, NEEDS_VMX)
+{
+    if (cpu_features.outer.signature[0]) {
+        selftest_skip(t, "an outer hypervisor takes time of its own");
+        return;
+    }
+    const struct mitigations plain = made_for(0), history = made_for(WAY_RSB),
+                             verw = made_for(WAY_VERW);
+    struct mitigations calls = history;
+    calls.history = false;
+    u64 least = ticks_of_an_exit(t, &plain), with_calls = ticks_of_an_exit(t, &calls);
+    EXPECT(with_calls >= least + 32);
+    EXPECT(ticks_of_an_exit(t, &history) >= with_calls + 65);
+    EXPECT(ticks_of_an_exit(t, &verw) > least);
 }
 
 // ---- IA32_SPEC_CTRL ----------------------------------------------------------------------------

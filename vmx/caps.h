@@ -28,7 +28,7 @@ const char *ctl_name(enum ctl_word word, unsigned bit);
 // "pin-based controls", "primary processor-based controls", ...
 const char *ctl_word_name(enum ctl_word word);
 
-// The raw facts, read by vmx_probe() or made up by a test: IA32_VMX_BASIC (480H) to
+// The raw facts, read by vmx_probe_cpu() or made up by a test: IA32_VMX_BASIC (480H) to
 // IA32_VMX_EXIT_CTLS2 (493H), in the order of their numbers. An MSR that the CPU does not have is
 // 0.
 struct vmx_msrs {

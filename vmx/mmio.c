@@ -69,12 +69,13 @@ static const struct mmio_move *move_at_rip(struct vcpu *v)
     return likely(!other) ? move : NULL;
 }
 
-// The violation is of the operand, which lies in one page.
+// The violation is of the operand, which lies in one page. At the start of a page it may be the
+// rest of one that begins in the page before.
 static bool is_operand(const struct mmio_move *move, gpa_t gpa, u64 q)
 {
     bool data = (q & (EPTV_GLA_VALID | EPTV_FINAL | EPTV_FETCH)) == (EPTV_GLA_VALID | EPTV_FINAL);
     return data && move->write == ((q & EPTV_WRITE) != 0) &&
-           (gpa.raw & (PAGE_SIZE - 1)) + move->size <= PAGE_SIZE;
+           ((gpa.raw - 1) & (PAGE_SIZE - 1)) + move->size < PAGE_SIZE;
 }
 
 bool mmio_move(struct vcpu *vcpu, gpa_t gpa, u64 qualification)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
-// A virtual CPU and the way of an exit: vcpu_run() enters the guest; vcpu_turn() answers what
-// brought it out and makes it ready to enter again.
+// A virtual CPU and the way of an exit: vcpu_run() enters the guest; answer() and finish() of the
+// vCPU answer what brought it out and make it ready to enter again.
 #pragma once
 
 #include "arch/x86_64/lib/err.h"

@@ -200,6 +200,32 @@ static void short_way_is_for_its_own_access_alone(void **state)
     }
 }
 
+// The CPU tells of the page that is not RAM: its first byte is where the operand's rest lies.
+static void operand_that_begins_in_ram_is_split_each_time(void **state)
+{
+    (void)state;
+    struct vmx_rig *r = rig_open(NULL);
+    u64 in_ram = RIG_WINDOW, device = RIG_WINDOW + PAGE_SIZE;
+    u32 *ram = rig_ram(r, RIG_CODE + 2 * PAGE_SIZE - 4, 4);
+    *rig_pte(r, in_ram) = (RIG_CODE + PAGE_SIZE) | 3;
+    *rig_pte(r, device) = RIG_MMIO | 3;
+    for (unsigned round = 0; round < 3; round++) {
+        r->mmio.count = 0;
+        put_code(r, RIG_CODE, store, sizeof(store));
+        r->vcpu.regs[GPR_RDI] = device - 3 - 8;
+        *ram = 0;
+        rig_exit(r, &(struct rig_exit){.reason = REASON_EPT_VIOLATION,
+                                       .qualification = Q_WRITE,
+                                       .gpa = RIG_MMIO,
+                                       .gla = device});
+        assert_int_equal(*ram, (u32)RAX << 8);
+        assert_int_equal(r->mmio.count, 1);
+        assert_int_equal(r->mmio.log[0].size, 1);
+        assert_int_equal(r->mmio.log[0].value, 0x44);
+    }
+    rig_close(r);
+}
+
 static void end_of_a_page_and_other_modes_take_the_long_way(void **state)
 {
     (void)state;
@@ -248,6 +274,7 @@ int main(void)
         cmocka_unit_test(other_bytes_at_the_same_place_are_decoded),
         cmocka_unit_test(code_is_looked_for_in_the_tables),
         cmocka_unit_test(short_way_is_for_its_own_access_alone),
+        cmocka_unit_test(operand_that_begins_in_ram_is_split_each_time),
         cmocka_unit_test(end_of_a_page_and_other_modes_take_the_long_way),
         cmocka_unit_test(event_that_is_cut_short_stops_the_vm),
     };

@@ -267,7 +267,7 @@ def selected(options):
         needed = {name for step in steps if step.matrix for name in step.needs}
         steps = [step for step in steps if step.matrix or step.name in needed]
     elif not options.only:
-        steps = [step for step in steps if not step.matrix]
+        steps = [step for step in steps if step.sample or not step.matrix]
     if options.fast:
         steps = [step for step in steps if step.fast]
     if options.only:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The list of Corbel's tests. A test is a row; adding one is adding a row."""
 import dataclasses
+import itertools
 import pathlib
 import re
 
@@ -14,7 +15,8 @@ class Step:
     alone: bool = False  # runs before the others, in order, with both cores to itself
     timeout: int = 300  # seconds
     about: int = 0  # roughly how long it takes, in seconds: the longest are started first
-    matrix: bool = False  # of `make matrix` alone: each machine with each CPU count and model
+    matrix: bool = False  # of `make matrix`: each machine with each CPU count and model
+    sample: bool = False  # ... and of `make test` too
 
 
 @dataclasses.dataclass
@@ -144,7 +146,7 @@ HIDDEN = (r"^error: cannot run guests here: no VT-x: the outer hypervisor \(TCGT
           r"^corbel: done: status 3$")
 FAULTLESS = ("CHECK failed", "^panic:", "^FAIL ")
 NO_GUEST_TESTS = 25  # self-tests that need no VT-x
-SELFTESTS = 420
+SELFTESTS = 465
 
 
 def guests(top):
@@ -215,9 +217,6 @@ def selftests():
     return [
         Boot("boot/selftest", "the self-tests on a full CPU, twice the same", fast=True, twice=True,
              cmdline="run=selftest", selftests=SELFTESTS, skips=10, forbid=FAULTLESS, about=30),
-        Boot("boot/selftest-minimal", "the self-tests without unrestricted guest", cpu=MINIMAL,
-             cmdline="run=selftest", selftests=SELFTESTS - 10, skips=20, forbid=FAULTLESS,
-             about=15),
         Boot("boot/selftest-no-ept", "those that need no VT-x, the others skipped by name",
              cpu=NO_EPT, cmdline="run=selftest", selftests=NO_GUEST_TESTS, skips=500,
              expect=(r"^SKIP exits\.\S+: needs VMX$",), forbid=FAULTLESS, about=6),
@@ -614,35 +613,35 @@ def features(top):
     return re.findall(r'^(?:CONTROL|CAPABILITY|HOST)\(\w+, "([^"]+)"', text, re.M)
 
 
+# Of the matrix, those that `make test` runs: each place with each model, and each CPU count with
+# each model. (cd, 1, full) is boot/selftest.
+SAMPLE = (("cd", 2, "minimal"), ("disk", 1, "minimal"), ("disk", 4, "full"), ("uefi", 2, "full"),
+          ("uefi", 4, "minimal"))
 PLACES = {"cd": dict(media="cd"), "disk": dict(media="disk"), "uefi": dict(firmware="uefi")}
 
 
 def machines(top):
-    """The self-tests on every machine that can be emulated: by `make matrix` the whole of it, by
-    `make test` some of each kind."""
+    """The self-tests on every machine that can be emulated, and without each feature that one can
+    lack."""
     rows = []
-    for place, where in PLACES.items():
-        for cpus in (1, 2, 4):
-            for model, cpu in (("full", ""), ("minimal", MINIMAL)):
-                rows.append(Boot(f"matrix/{place}-{cpus}-{model}", "the self-tests: Bochs,"
-                                 f" {place}, {cpus} CPUs, {model} model", cpu=cpu, cpus=cpus,
-                                 cmdline="run=selftest", selftests=SELFTESTS - 20, skips=30,
-                                 forbid=FAULTLESS, about=150 * cpus, ticks=0, timeout=3600,
-                                 matrix=True, **where))
+    for place, cpus, model in itertools.product(PLACES, (1, 2, 4), ("full", "minimal")):
+        # Bochs shows no ACPI tables under UEFI, so the other CPUs are not known there.
+        up = (rf"^cpus: {cpus} of {cpus} are up$", rf"^cpus: {cpus} in VMX operation$")
+        rows.append(Boot(f"matrix/{place}-{cpus}-{model}", f"the self-tests: Bochs, {place}, {cpus}"
+                         f" CPU{'s' * (cpus > 1)}, {model} model", cpus=cpus,
+                         cpu=MINIMAL if model == "minimal" else "",
+                         cmdline="run=selftest console=e9", selftests=SELFTESTS - 10, skips=20,
+                         expect=up if cpus > 1 and place != "uefi" else (), forbid=FAULTLESS,
+                         ticks=0, about=40 if cpus > 1 or place == "uefi" else 15, timeout=900,
+                         matrix=True, sample=(place, cpus, model) in SAMPLE, **PLACES[place]))
     for absent in (*features(top), "all"):
         rows.append(Boot(f"boot/without-{absent}", f"the self-tests without {absent}", about=15,
                          cmdline="run=selftest console=e9 without=" +
                          (",".join(features(top)) if absent == "all" else absent),
-                         expect=(r"^without: \w",), selftests=SELFTESTS - 10,
+                         expect=(r"^without: \w",), selftests=SELFTESTS - 20,
                          skips=25 if absent == "all" else 20,
                          forbid=FAULTLESS))
-    for cpus, model, place in ((2, "", "disk"), (4, "", "cd"), (4, MINIMAL, "disk")):
-        rows.append(Boot(f"boot/smp-{cpus}-{place}{'-minimal' if model else ''}",
-                         f"{cpus} CPUs in Bochs, all in VMX operation", cpus=cpus, cpu=model,
-                         cmdline="run=selftest test=smp.*", selftests=7, forbid=FAULTLESS,
-                         expect=(rf"^cpus: {cpus} of {cpus} are up$",
-                                 rf"^cpus: {cpus} in VMX operation$"), about=15, **PLACES[place]))
-    rows.append(Boot("boot/smp-x2apic", "the same in x2APIC mode, which firmware did not turn on",
+    rows.append(Boot("boot/smp-x2apic", "4 CPUs in x2APIC mode, which firmware did not turn on",
                      cpus=4, cmdline="run=selftest test=smp.* apic=x2apic", selftests=7,
                      forbid=FAULTLESS, about=15, expect=(r"^apic: x2APIC mode turned on$",
                                                          r"^cpus: 4 of 4 are up$")))

@@ -6,8 +6,8 @@
 #include "arch/x86_64/lib/types.h"
 
 // Chooses TSC-deadline mode where the CPU has it, else one-shot mode with a rate measured against
-// the TSC (1 ms). Needs host_lapic_init and tsc_init. E_NOENT (logged) if the APIC timer stands
-// still.
+// the TSC (10 ms, to some millionths). Needs host_lapic_init and tsc_init. E_NOENT (logged) if the
+// APIC timer stands still.
 int timer_init(void);
 
 // One interrupt (VECTOR_TIMER) at this TSC value, at once if it has passed; replaces what was armed

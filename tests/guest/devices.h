@@ -86,14 +86,15 @@ u8 pic_irr(u16 port);
 // How long after its due time an interrupt's handler may read the TSC: the exit at the deadline,
 // the devices' work, the injection, the runtime's stub, and another exit that may be under way. In
 // Bochs, where a tick is an instruction and a run repeats exactly, the most measured is 690 ticks
-// for the local APIC's timer and 1,010 for the PIT by way of the PIC; half as much again leaves
-// room for other compilers and CPU models. These are times, so they hold on faster clocks.
-#define LATE_APIC 10u // microseconds: 1,000 ticks in Bochs
-#define LATE_PIC  15u
+// for the local APIC's timer and 1,010 for the PIT by way of the PIC; 580 more where the guest
+// halts and the host's timer counts down. Half as much again leaves room for other compilers and
+// CPU models. These are times, so they hold on faster clocks.
+#define LATE_APIC 13u // microseconds: 1,300 ticks in Bochs
+#define LATE_PIC  24u
 
 static inline u64 late_ticks(u32 microseconds)
 {
-    return rt_info->tsc_hz / 1000000 * microseconds;
+    return rt_info->tsc_hz * microseconds / 1000000;
 }
 
 // Not before early, and not later than LATE, which the file defines, after late: the bounds of when

@@ -11,11 +11,11 @@
 enum io_space { IO_PORT, IO_MEM };
 
 struct io_access {
-    enum io_space space;
-    u8 size;    // bytes: 1, 2, 4, and 8 in memory
-    bool write; // the guest writes
     u64 addr;   // port, or guest-physical address
     u64 value;  // in: what is written (upper bytes 0); out: what is read
+    u8 size;    // bytes: 1, 2, 4, and 8 in memory
+    bool write; // the guest writes
+    enum io_space space;
 };
 
 enum io_result {

@@ -235,5 +235,26 @@ static inline bool lapic_count_quickly(const struct lapic *lapic, u64 now, u64 *
     return true;
 }
 
+static inline u32 lapic_timer_mode(const struct lapic *lapic)
+{
+    return (u32)bits_get(lapic->lvt[LAPIC_LVT_TIMER], 18, 17);
+}
+
+// lapic_deadline_write() as it mostly is: TSC-deadline mode, a time to come, and no earlier
+// deadline that has come and that nobody has seen to. Otherwise false, and nothing is done. Where
+// none is armed, the last one's time is NEVER, or long past before the first.
+static inline bool lapic_deadline_quickly(struct lapic *lapic, u64 value, u64 now)
+{
+    struct lapic_timer *timer = &lapic->timer;
+    u64 when = value - lapic->tsc_offset;
+    if (unlikely(lapic_timer_mode(lapic) != APIC_TIMER_TSC_DEADLINE) ||
+        unlikely(value <= now + lapic->tsc_offset) || unlikely(when <= now) ||
+        unlikely(timer->deadline.when <= now))
+        return false;
+    timer->tsc_deadline = value;
+    deadline_arm(lapic->config.queue, &timer->deadline, when);
+    return true;
+}
+
 // Re-arms the deadline after a change of tsc_offset.
 void lapic_tsc_changed(struct lapic *lapic);

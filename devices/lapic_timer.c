@@ -4,11 +4,6 @@
 
 #include "arch/x86_64/lib/err.h"
 
-static u32 timer_mode(const struct lapic *lapic)
-{
-    return (u32)bits_get(lapic->lvt[LAPIC_LVT_TIMER], 18, 17);
-}
-
 static bool mode_counts(u32 mode)
 {
     return mode == APIC_TIMER_ONESHOT || mode == APIC_TIMER_PERIODIC;
@@ -47,13 +42,13 @@ static void timer_fire(struct deadline *entry, u64 now)
 {
     struct lapic *lapic = container_of(entry, struct lapic, timer.deadline);
     struct lapic_timer *timer = &lapic->timer;
-    if (timer_mode(lapic) == APIC_TIMER_PERIODIC) {
+    if (lapic_timer_mode(lapic) == APIC_TIMER_PERIODIC) {
         advance(lapic, now);
         deadline_arm(lapic->config.queue, entry, tick_of(lapic, timer->due));
     } else {
         timer->due = 0;
         timer->tsc_deadline = 0;
-        entry->when = DEADLINE_NEVER; // for lapic_deadline_write()
+        entry->when = DEADLINE_NEVER; // for lapic_deadline_quickly()
     }
     timer_interrupt(lapic);
 }
@@ -90,7 +85,7 @@ u32 lapic_timer_count_at(const struct lapic *lapic, u64 now)
     u64 passed = lapic_clocks_in(lapic, now - timer->start);
     u64 left = timer->due - passed;
     if (unlikely(passed >= timer->due)) { // the deadline has not been run yet
-        if (timer_mode(lapic) != APIC_TIMER_PERIODIC)
+        if (lapic_timer_mode(lapic) != APIC_TIMER_PERIODIC)
             return 0;
         left = timer->period - (passed - timer->due) % timer->period;
     } else if (unlikely(left > timer->period)) { // the floor leaves zeros out
@@ -122,7 +117,7 @@ void lapic_timer_write_divide(struct lapic *lapic, u32 value)
 
 void lapic_timer_write_initial(struct lapic *lapic, u32 value)
 {
-    u32 mode = timer_mode(lapic);
+    u32 mode = lapic_timer_mode(lapic);
     if (mode == APIC_TIMER_TSC_DEADLINE)
         return;
     u64 now = clock_now(lapic->config.clock);
@@ -137,9 +132,9 @@ void lapic_timer_write_lvt(struct lapic *lapic, u32 value)
     u64 now = clock_now(lapic->config.clock);
     catch_up(lapic, now);
     u32 count = lapic_timer_count_at(lapic, now);
-    u32 before = timer_mode(lapic);
+    u32 before = lapic_timer_mode(lapic);
     lapic->lvt[LAPIC_LVT_TIMER] = value;
-    u32 after = timer_mode(lapic);
+    u32 after = lapic_timer_mode(lapic);
     if (before == after)
         return;
     if (!mode_counts(before) || !mode_counts(after)) {
@@ -194,12 +189,12 @@ static void arm_tsc(struct lapic *lapic, u64 now, u64 target)
     deadline_arm(lapic->config.queue, &lapic->timer.deadline, when < now ? DEADLINE_NEVER : when);
 }
 
-// Not the usual: the mode is another, a deadline has come that nobody has seen to yet, or the new
-// one is 0, past, or so far that it wraps.
-NOINLINE static int write_other_deadline(struct lapic *lapic, u64 now, u64 value)
+int lapic_deadline_write(struct lapic *lapic, u64 value, u64 now)
 {
     struct lapic_timer *timer = &lapic->timer;
-    if (timer_mode(lapic) != APIC_TIMER_TSC_DEADLINE) // always, where it is not offered
+    if (lapic_deadline_quickly(lapic, value, now))
+        return OK;
+    if (lapic_timer_mode(lapic) != APIC_TIMER_TSC_DEADLINE) // always, where it is not offered
         return lapic->config.tsc_deadline ? OK : E_FAULT;
     if (timer->tsc_deadline != 0 && timer->deadline.when <= now)
         deadline_has_come(lapic);
@@ -211,20 +206,6 @@ NOINLINE static int write_other_deadline(struct lapic *lapic, u64 now, u64 value
         timer->tsc_deadline = 0;
         deadline_cancel(lapic->config.queue, &timer->deadline);
     }
-    return OK;
-}
-
-int lapic_deadline_write(struct lapic *lapic, u64 value, u64 now)
-{
-    struct lapic_timer *timer = &lapic->timer;
-    u64 when = value - lapic->tsc_offset;
-    // Where none is armed, the last one's time is NEVER, or long past before the first.
-    if (unlikely(timer_mode(lapic) != APIC_TIMER_TSC_DEADLINE) ||
-        unlikely(value <= now + lapic->tsc_offset) || unlikely(when <= now) ||
-        unlikely(timer->deadline.when <= now))
-        return write_other_deadline(lapic, now, value);
-    timer->tsc_deadline = value;
-    deadline_arm(lapic->config.queue, &timer->deadline, when);
     return OK;
 }
 

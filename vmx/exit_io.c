@@ -30,9 +30,9 @@ NOINLINE static void access_nobody(struct vcpu *v, struct io_access *io)
 }
 
 // To the device of the port, by the short way if it is the one that answered there last.
-static inline void port_access(struct vcpu *v, struct io_access *io)
+static inline void port_access(struct vcpu *v, struct io_access *io, u32 size)
 {
-    struct bus_range *range = bus_recent_port(&v->vm->bus, (u32)io->addr, io->size);
+    struct bus_range *range = bus_recent_port(&v->vm->bus, (u32)io->addr, size);
     if (unlikely(!range))
         access_another(v, io);
     else if (unlikely(bus_hand(range, io) != IO_DONE))
@@ -57,28 +57,23 @@ static inline u64 take(u64 rax, u32 size)
 
 NOINLINE static enum exit_action in(struct vcpu *v, u64 q)
 {
-    struct io_access io;
+    u32 size = IO_SIZE(q);
+    struct io_access io = {
+        .addr = IO_PORT_OF(q), .size = (u8)size, .write = false, .space = IO_PORT};
 
-    io.space = IO_PORT;
-    io.size = (u8)IO_SIZE(q);
-    io.write = false;
-    io.addr = IO_PORT_OF(q);
-    io.value = 0;
-    port_access(v, &io);
+    port_access(v, &io, size);
     give(&v->regs[GPR_RAX], io.value, io.size);
     return ACT_SKIP;
 }
 
 NOINLINE static enum exit_action out(struct vcpu *v, u64 q)
 {
-    struct io_access io;
+    u32 size = IO_SIZE(q);
+    struct io_access io = {
+        .addr = IO_PORT_OF(q), .size = (u8)size, .write = true, .space = IO_PORT};
 
-    io.space = IO_PORT;
-    io.size = (u8)IO_SIZE(q);
-    io.write = true;
-    io.addr = IO_PORT_OF(q);
-    io.value = take(v->regs[GPR_RAX], IO_SIZE(q));
-    port_access(v, &io);
+    io.value = take(v->regs[GPR_RAX], size);
+    port_access(v, &io, size);
     return ACT_SKIP;
 }
 

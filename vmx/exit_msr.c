@@ -112,7 +112,11 @@ static int read_deadline(struct vcpu *v, u32 msr, u64 *value)
 static int write_deadline(struct vcpu *v, u32 msr, u64 value)
 {
     (void)msr;
-    return lapic_deadline_write(&v->vm->lapic, value, host_tsc());
+    struct lapic *lapic = &v->vm->lapic;
+    u64 now = host_tsc();
+    if (likely(lapic_deadline_quickly(lapic, value, now)))
+        return OK;
+    return lapic_deadline_write(lapic, value, now);
 }
 
 // ---- what the VMCS holds ----------------------------------------------------------------------

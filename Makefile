@@ -134,11 +134,12 @@ FIRMWARE := bios
 MEDIA    := cd
 CPUS     := 1
 MEM      := 512
-RUN := $(PYTHON) tools/run.py --build $O --machine $(MACHINE) --firmware $(FIRMWARE) --media $(MEDIA) \
-       --cpus $(CPUS) --mem $(MEM) $(if $(CPU),--cpu $(CPU)) $(RUN_FLAGS)
+WHERE := --machine $(MACHINE) --firmware $(FIRMWARE) --media $(MEDIA) --cpus $(CPUS) --mem $(MEM) \
+         $(if $(CPU),--cpu $(CPU)) $(RUN_FLAGS)
+RUN := $(PYTHON) tools/run.py --build $O $(WHERE)
 CMDLINE := run=guest
 
-.PHONY: run selftest caps grade bench
+.PHONY: run selftest caps grade bench budgets plot
 run: $O/corbel.elf $O/.packages-run ## boot Corbel and its built-in guest
 	@$(RUN) --cmdline "$(CMDLINE)"
 selftest: $O/corbel.elf $O/.packages-run ## boot the self-tests; TEST=glob picks some
@@ -147,15 +148,14 @@ grade: $O/corbel.elf $O/.packages-run ## set the CPU's VM entry beside its rules
 	@$(PYTHON) tools/grade.py --build $O $(CPU)
 caps: $O/corbel.elf $O/.packages-run ## boot and tell what this machine offers a hypervisor
 	@$(RUN) --cmdline "run=caps"
-bench: $O/corbel.elf $O/.packages-run ## measure VM exits in ticks, into build/bench.tsv
+bench budgets: $O/corbel.elf $O/.packages-run
 	$Q$(MAKE) --no-print-directory kernel O=$O/count KEXTRA=-DCOUNT_VMCS $(if $V,V=$V)
-	@echo "  bench: ticks an operation (1 of 3)"
-	@$(RUN) --cmdline "run=bench mitigations=off" --log $O/bench --quiet
-	@echo "  bench: VMREADs and VMWRITEs an operation (2 of 3)"
-	@$(RUN) --kernel $O/count/corbel.elf --cmdline "run=bench mitigations=off" --log $O/bench-count --quiet
-	@echo "  bench: ticks from GRUB to a guest (3 of 3)"
-	@$(PYTHON) tools/bench_boot.py $O $O/bench/console.txt
-	@$(PYTHON) tools/bench.py $O/bench/console.txt $O/bench-count/console.txt $O/bench.tsv
+	@$(PYTHON) tools/bench.py --build $O --counting $O/count/corbel.elf $(BENCH_WHERE)
+bench: BENCH_WHERE = $(WHERE) ## measure VM exits in ticks, into build/bench.tsv
+budgets: BENCH_WHERE = --update ## the same, into tests/budgets.tsv and docs/performance.md too
+plot: ## draw docs/performance.png from what make bench-kvm has written
+	@tools/packages.sh plot
+	@$(PYTHON) tools/plot.py $O docs/performance.png
 OP := cpuid
 .PHONY: profile
 profile: $O/corbel.elf $O/.packages-run ## where the ticks of an exit go; OP="cpuid pit_read", LIST=1 for each instruction

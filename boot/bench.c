@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 #include "boot/bench.h"
 
+#include "arch/x86_64/cpu.h"
 #include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/log.h"
+#include "arch/x86_64/tsc.h"
 #include "boot/bench_scale.h"
 #include "boot/run.h"
 #include "vmx/sched.h"
@@ -47,6 +49,17 @@ static bool run(struct cell *cell)
     return cell->vm.end == VM_END_DEBUG_EXIT && cell->vm.end_status == 1;
 }
 
+// Without these, measurements on silicon say nothing.
+static void print_cpu(const struct vcpu *vcpu)
+{
+    const struct cpu_features *f = &cpu_features;
+    u64 khz = host_clock.hz / 1000;
+    log_info("bench: CPU: %s, family %u model %u stepping %u, microcode %llxH, TSC %llu.%03llu MHz",
+             f->brand[0] ? f->brand : f->vendor, f->family, f->model, f->stepping,
+             (unsigned long long)(vcpu->host_microcode >> 32), (unsigned long long)(khz / 1000),
+             (unsigned long long)(khz % 1000));
+}
+
 int bench_run(struct hypervisor *hv)
 {
     const struct cell_config config = {.name = "bench", .console = {.write = console_out}};
@@ -54,6 +67,7 @@ int bench_run(struct hypervisor *hv)
 
     if (cell_create(hv, &config, &cell) != OK)
         return STATUS_FAILED;
+    print_cpu(&cell->vcpu);
     bool good = run(cell);
     cell_destroy(cell);
     good = bench_scale(hv) && good;

@@ -58,4 +58,4 @@ $O/linux/kvm.cpio: tools/initramfs.py tools/linux/init-kvm $O/linux/kvm-bench $O
 
 .PHONY: bench-kvm
 bench-kvm: $O/corbel.elf $O/.packages-run $O/linux/kvm.cpio ## VM exits in ticks beside those of Debian's KVM, into build/bench-kvm.tsv
-	@$(PYTHON) tools/bench_kvm.py --build $O $(if $(CPU),--cpu $(CPU))
+	@$(PYTHON) tools/bench_kvm.py --build $O $(if $(CPU),--cpu $(CPU)) $(if $(UPDATE),--update)

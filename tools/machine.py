@@ -351,10 +351,16 @@ def require_kvm():
         raise MachineError(trouble)
 
 
-def choose(name, spec):
-    """The machine of this name; auto is KVM where that works, else Bochs."""
+def resolve(name):
+    """auto is KVM where that works, else Bochs."""
     if name == "auto":
-        name = "kvm" if kvm_usable() else "bochs"
+        return "kvm" if kvm_usable() else "bochs"
+    return name
+
+
+def choose(name, spec):
+    """The machine of this name."""
+    name = resolve(name)
     if name == "bochs":
         return Stopwatch(spec) if spec.stopwatch else Bochs(spec)
     return Qemu(spec, kvm=name == "kvm")

@@ -29,45 +29,54 @@ def everything(median):
 
 class Table(unittest.TestCase):
     def test_columns(self):
-        row, = compared({"cpuid": 100}, {"cpuid": 1000}, {"cpuid": 900})
+        row, = compared({"cpuid": 1000}, {"cpuid": 900}, {"cpuid": 200}, {"cpuid": 100})
         self.assertEqual(row, ["cpuid", 999, 1000, 1001, 1009, None, None, 899, 900, 901, 909,
-                               99, 100, 101, 109, 10.0, 9.0])
+                               199, 200, 201, 209, 99, 100, 101, 109, 5.0, 9.0])
         self.assertEqual(len(row), len(bench_kvm.HEAD))
         self.assertEqual(bench_kvm.HEAD[:7], ("name", "min", "median", "p99", "max", "vmreads",
                                               "vmwrites"))
 
     def test_what_one_lacks(self):
-        rows = compared({"cpuid": 100, "xsetbv": 50}, {"cpuid": 300, "more": 3}, {"cpuid": 200})
+        ours = {"cpuid": 100, "xsetbv": 50}
+        rows = compared({"cpuid": 300, "more": 3}, {"cpuid": 200}, ours, ours)
         self.assertEqual([row[0] for row in rows], ["cpuid", "xsetbv", "more"])
         self.assertEqual(rows[1][1:5] + rows[1][-2:], [None] * 6)
         self.assertEqual("\t".join(map(bench_kvm.shown, rows[1][-6:])), "49\t50\t51\t59\t-\t-")
 
     def test_no_ticks_have_no_ratio(self):
-        row, = compared({"cr3_write": 0}, {"cr3_write": 0}, {"cr3_write": 0})
+        row, = compared(*[{"cr3_write": 0}] * 4)
         self.assertEqual(row[-2:], [None, None])
+
+    def test_people_see_medians(self):
+        head, line = bench_kvm.table(compared(*({"cpuid": n} for n in (1000, 900, 200, 100))))
+        self.assertEqual(head.split(), "median, ticks Corbel KVM ratio off: Corbel KVM ratio".split())
+        self.assertEqual(line.split(), "cpuid 200 1000 5.0 100 900 9.0".split())
 
 
 class Judgement(unittest.TestCase):
-    def judge(self, corbel, kvm, off):
-        return list(bench_kvm.too_close(compared(corbel, kvm, off), 3))
+    def judge(self, kvm=1000, kvm_off=900, corbel=200, corbel_off=100):
+        boots = (n if isinstance(n, dict) else everything(n)
+                 for n in (kvm, kvm_off, corbel, corbel_off))
+        return list(bench_kvm.too_close(compared(*boots)))
 
     def test_content(self):
-        self.assertEqual(self.judge(everything(100), everything(300), everything(290)), [])
+        self.assertEqual(self.judge(), [])
 
     def test_too_slow(self):
-        wrong = self.judge(everything(100) | {"deadline_hlt": 101}, everything(300), everything(290))
-        self.assertEqual(wrong, ["bench-kvm: deadline_hlt: KVM takes 3.0 times as long, not 3"])
+        self.assertEqual(self.judge(corbel=everything(200) | {"deadline_hlt": 230}),
+                         ["bench-kvm: deadline_hlt: ratio 4.35, not 4.5"])
+        self.assertEqual(self.judge(corbel_off=everything(100) | {"vmcall": 181}),
+                         ["bench-kvm: vmcall: off_ratio 4.97, not 5"])
 
     def test_no_exit_is_not_judged(self):
-        ours = everything(100) | {name: 400 for name in bench_kvm.NO_EXITS}
-        self.assertEqual(self.judge(ours, everything(300), everything(290)), [])
+        ours = everything(100) | {name: 4000 for name in bench_kvm.NO_EXITS}
+        self.assertEqual(self.judge(corbel=ours, corbel_off=ours), [])
 
     def test_missing(self):
-        lacks = everything(300)
+        lacks = everything(900)
         del lacks["ept_fill"]
-        self.assertEqual(self.judge(everything(100), everything(300), lacks),
-                         ["bench-kvm: ept_fill: no off_median"])
-        self.assertEqual(len(self.judge({}, {}, {})), len(everything(0)))
+        self.assertEqual(self.judge(kvm_off=lacks), ["bench-kvm: ept_fill: no off_median"])
+        self.assertEqual(len(self.judge({}, {}, {}, {})), len(everything(0)))
 
 
 if __name__ == "__main__":

@@ -136,7 +136,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--build", type=pathlib.Path, default=run.TOP / "build")
-    parser.add_argument("--cmdline", default="run=bench mitigations=off")
+    parser.add_argument("--cmdline", default=f"run=bench {bench.WAYS[0].words}")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("op", nargs="+")
     options = parser.parse_args()

@@ -73,6 +73,8 @@ void security_start(const struct options *options, struct hypervisor *hv)
         wrmsr(IA32_SPEC_CTRL, rdmsr(IA32_SPEC_CTRL) | m->spec_ctrl);
     mitigations_log(m);
     tell_of_large_pages(&cpu);
+    log_info("security: always: absent EPT entries hold 0, an exit without a handler stops its VM "
+             "alone, other CPUs run no guest");
     log_info("security: DMA: guests have no device of the machine; no IOMMU is used, so a device "
              "that firmware left busy could write anywhere");
 }

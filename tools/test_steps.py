@@ -168,6 +168,7 @@ def guests(top):
                      r"^mitigations: not needed on this CPU: BHI$",
                      r"^mitigations: needed, but the CPU has none: IBRS, IBPB, VERW, L1D$",
                      r"^security: iTLB multihit: a hostile guest may raise a machine check",
+                     r"^security: always: absent EPT entries hold 0",
                      r"^security: DMA: guests have no device", *TINY64)),
         Boot("boot/security-minimal", "the same without SMEP and SMAP", cpu=MINIMAL, about=6,
              cmdline="run=caps",

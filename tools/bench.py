@@ -98,12 +98,13 @@ def boot(options, way, kernel, name):
     """The console of one run."""
     log = options.build / "bench" / f"{way.prefix}{name}"
     print(f"  bench: {way.says}: {name}", flush=True)
-    subprocess.run([sys.executable, TOP / "tools/run.py", "--build", options.build, "--kernel",
-                    kernel, "--cmdline", f"run=bench {way.words}".strip(), "--log", log, "--quiet",
-                    "--machine", options.machine, "--cpu", options.cpu, *options.run], check=True)
+    status = subprocess.run(
+        [sys.executable, TOP / "tools/run.py", "--build", options.build, "--kernel", kernel,
+         "--cmdline", f"run=bench {way.words}", "--log", log, "--quiet", "--machine",
+         options.machine, "--cpu", options.cpu, *options.run]).returncode
     text = (log / "console.txt").read_text(errors="replace")
-    if not measurements(text):
-        raise BenchError(f"the console shows no measurement: see {log}")
+    if status != 0 or not measurements(text):
+        raise BenchError(f"the run ended with status {status}: see {log}/console.txt")
     return text
 
 
@@ -192,7 +193,7 @@ def arguments(argv):
 def main(argv):
     options = arguments(argv)
     comparable = options.machine == "bochs" and options.cpu == machine.FULL_CPU
-    table = budgets.Table(budgets.PATH.read_text())
+    table = budgets.Table.here()
     compiler = budgets.compiler_of(options.build / "corbel.elf")
     try:
         measured = measure(options)
@@ -210,7 +211,7 @@ def main(argv):
         return 0
     if options.update:
         update(measured, table, compiler)
-        table = budgets.Table(budgets.PATH.read_text())
+        table = budgets.Table.here()
     wrong = list(budgets.judge(table, measured.ticks(), compiler))
     for line in [*wrong, budgets.ADVICE] if wrong else []:
         print(f"bench: {line}")

@@ -14,6 +14,7 @@ import subprocess
 import sys
 
 import bench
+import budgets
 
 TOP = pathlib.Path(__file__).resolve().parent.parent
 # The model with the least for Linux to stumble over. On corei7_skylake_x it takes CPUID leaf 15H
@@ -87,8 +88,7 @@ def ratio(theirs, ours):
 
 def compare(kvm, kvm_off, corbel, corbel_off):
     """A list of HEAD's columns for each measurement, None for what there is not."""
-    names = list(corbel) + [name for name in kvm if name not in corbel]
-    for name in names:
+    for name in budgets.Table.here().in_order(corbel | kvm):
         theirs, theirs_off, ours, ours_off = (ticks(rows, name)
                                               for rows in (kvm, kvm_off, corbel, corbel_off))
         yield [name, *theirs, None, None, *theirs_off, *ours, *ours_off,

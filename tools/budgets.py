@@ -33,6 +33,10 @@ class Table:
                 name, budget, ticks, slack = line.split("\t")
                 self.rows[name] = Row(None if budget == "-" else int(budget), int(ticks), int(slack))
 
+    @classmethod
+    def here(cls):
+        return cls(PATH.read_text())
+
     def in_order(self, names):
         """Those of the table first, the others as they come."""
         names = list(names)

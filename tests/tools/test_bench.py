@@ -78,7 +78,7 @@ class File(unittest.TestCase):
 
     def test_the_one_here(self):
         """Every way is in it, and nothing over its budget."""
-        table = budgets.Table(budgets.PATH.read_text())
+        table = budgets.Table.here()
         own = [n for n in table.rows if "median" in self.kind(n)]
         for way in bench.WAYS[1:]:
             self.assertTrue([n for n in own if n.startswith(way.prefix)], way)
@@ -128,7 +128,7 @@ class Document(unittest.TestCase):
     def test_shows_the_table(self):
         """What docs/performance.md shows is what tests/budgets.tsv says."""
         text = bench.DOCUMENT.read_text()
-        table = budgets.Table(budgets.PATH.read_text())
+        table = budgets.Table.here()
         exits = re.findall(r"^    (\w+) +\d+ +(\d+) +\d+ +\d+ +[\d-]+ +[\d-]+", text, re.M)
         others = re.findall(r"^    (\w+) +(\d+)(?: +\d+)?$", text.split("make budgets: figures")[1], re.M)
         shown = {name: int(ticks) for name, ticks in exits + others}

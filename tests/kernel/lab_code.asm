@@ -56,22 +56,19 @@ code read_at_rsi, 64
         finish
 end read_at_rsi
 
-; RSI: the fewest ticks that a CPUID takes, of a hundred.
+; RSI: the ticks that a thousand CPUIDs take.
 code cpuid_ticks, 64
-        mov     rsi, -1
-        mov     r8d, 100
-.next:  rdtsc
-        shl     rdx, 32
-        lea     rdi, [rax + rdx]
-        cpuid
+        mov     r8d, 1000
         rdtsc
         shl     rdx, 32
-        add     rax, rdx
-        sub     rax, rdi
-        cmp     rax, rsi
-        cmovb   rsi, rax
+        lea     rdi, [rax + rdx]
+.next:  cpuid
         dec     r8d
         jnz     .next
+        rdtsc
+        shl     rdx, 32
+        lea     rsi, [rax + rdx]
+        sub     rsi, rdi
         finish
 end cpuid_ticks
 

@@ -303,8 +303,10 @@ static bool measure_memory(const struct hypervisor *hv)
     u64 kept = hv->own[0].size - (u64)(image_end - init_start) + hv->own[1].size;
     u64 guests = hv->guest.total << PAGE_SHIFT;
 
-    figure("image_text_bytes", (u64)(text_end - text_start));
-    figure("image_rodata_bytes", (u64)(ksyms_start - rodata_start));
+    u64 text = (u64)(text_end - text_start), rodata = (u64)(ksyms_start - rodata_start);
+    figure("image_loaded_bytes", text + rodata);
+    figure("image_text_bytes", text);
+    figure("image_rodata_bytes", rodata);
     figure("image_symbols_bytes", (u64)(rodata_end - ksyms_start));
     figure("image_data_bytes", (u64)(data_end - data_start));
     figure("start_bytes", (u64)(lab_start - init_start));

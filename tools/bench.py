@@ -133,7 +133,9 @@ def measure(options):
 
 def budget_of(table, name):
     row = table.rows.get(name)
-    return "" if row is None or row.budget is None else str(row.budget)
+    if row is None or row.budget is None:
+        return ""
+    return f"({row.budget})" if row.missed else str(row.budget)
 
 
 def exits_shown(measured, table):

@@ -15,6 +15,7 @@ STRANGE = 1.2
 @dataclasses.dataclass
 class Row:
     budget: int | None  # the most it may ever take; None: nobody said
+    missed: bool  # it takes more, and why is in docs/performance.md
     ticks: int  # what it takes
     slack: int  # by how much it may differ from that
 
@@ -31,7 +32,8 @@ class Table:
                 self.compiler = line.removeprefix(COMPILER)
             elif line and not line.startswith(("#", "name\t")):
                 name, budget, ticks, slack = line.split("\t")
-                self.rows[name] = Row(None if budget == "-" else int(budget), int(ticks), int(slack))
+                self.rows[name] = Row(None if budget == "-" else int(budget.strip("()")),
+                                      budget.startswith("("), int(ticks), int(slack))
 
     @classmethod
     def here(cls):
@@ -68,8 +70,8 @@ def compiler_of(kernel):
 
 def judge_exactly(name, row, ticks):
     more = ticks - row.ticks
-    if row.budget is not None and ticks > row.budget:
-        yield f"{name} takes {ticks}, its budget is {row.budget}"
+    if row.budget is not None and (ticks > row.budget) != row.missed:
+        yield f"{name} takes {ticks}, its budget is {row.budget}{', and not missed' * row.missed}"
     if abs(more) > row.slack:
         yield f"{name} takes {ticks}, {abs(more)} {'more' if more > 0 else 'less'} than it did"
 

@@ -6,6 +6,7 @@
 #include "arch/x86_64/cpu.h"
 #include "arch/x86_64/cpu_start.h"
 #include "arch/x86_64/crash.h"
+#include "arch/x86_64/efi_tables.h"
 #include "arch/x86_64/host_lapic.h"
 #include "arch/x86_64/insn.h"
 #include "arch/x86_64/layout.h"
@@ -71,13 +72,35 @@ static const void *map_any(void *ctx, u64 pa, u64 size)
     return mmio_map(HPA(pa), size, MEM_UC);
 }
 
+// GRUB hands a copy of it on; for a boot loader that does not.
+static const void *rsdp_of_efi(const struct acpi_memory *memory, u64 system_table, u32 *size)
+{
+    u64 at = efi_find_table(memory, system_table, EFI_ACPI_20);
+    u32 wanted = at ? 36 : 20;
+    if (!at)
+        at = efi_find_table(memory, system_table, EFI_ACPI_10);
+    const void *rsdp = at ? memory->map(memory->ctx, at, wanted) : NULL;
+    *size = rsdp ? wanted : 0;
+    return rsdp;
+}
+
 static void read_tables(const struct boot_info *info,
                         const void *(*map)(void *ctx, u64 pa, u64 size))
 {
     const struct acpi_memory memory = {.map = map};
     bool bios = info->efi_bits == 0;
+    const void *rsdp = info->rsdp;
+    u32 size = info->rsdp_size;
 
-    has_acpi = acpi_read(&memory, info->rsdp, info->rsdp_size, bios, ebda, &acpi) == OK;
+    if (!size && info->efi_bits == 64)
+        rsdp = rsdp_of_efi(&memory, info->efi_system_table, &size);
+    has_acpi = acpi_read(&memory, rsdp, size, bios, ebda, &acpi) == OK;
+}
+
+const struct acpi_memory *machine_reader(void)
+{
+    static const struct acpi_memory memory = {.map = map_any};
+    return &memory;
 }
 
 // ---- memory -----------------------------------------------------------------------------------

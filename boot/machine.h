@@ -36,6 +36,9 @@ int machine_time(const struct options *options);
 // What time it is, for the clocks of the VMs. Needs machine_time.
 void machine_wallclock(struct hypervisor *hv);
 
+// How firmware's tables are read, wherever they are. Needs machine_memory.
+const struct acpi_memory *machine_reader(void);
+
 // What the tables said; empty if there are none.
 const struct acpi_info *machine_acpi(void);
 

@@ -16,6 +16,7 @@
 #include "boot/builtin.h"
 #include "boot/grade.h"
 #include "boot/guests.h"
+#include "boot/identity.h"
 #include "boot/lab.h"
 #include "boot/lastlog.h"
 #include "boot/run_end.h"
@@ -37,8 +38,9 @@ static int refuse(const struct hypervisor *hv)
     return STATUS_NO_GUESTS;
 }
 
-static int run_caps(const struct hypervisor *hv)
+static int run_caps(const struct boot_info *info, const struct hypervisor *hv)
 {
+    identity_say(info);
     vmx_caps_report(&hv->probe, &hv->caps, &hv->verdict, say, NULL);
     console_list_serial();
     return vmx_verdict_ok(&hv->verdict) ? STATUS_OK : STATUS_NO_GUESTS;
@@ -106,7 +108,7 @@ int run_mode(const struct options *options, const struct boot_info *info, struct
              struct guests *guests)
 {
     if (options->run == RUN_CAPS)
-        return run_caps(hv);
+        return run_caps(info, hv);
     if (options->run == RUN_CRASH)
         return run_crash();
     if (options->run == RUN_LOG)

@@ -30,6 +30,7 @@ HW_C := \
 	boot/guests.c \
 	boot/guests_make.c \
 	boot/host_input.c \
+	boot/identity.c \
 	boot/lab.c \
 	boot/leftover.c \
 	boot/machine.c \

@@ -41,9 +41,11 @@ KLDFLAGS += -Wl,--defsym=image_kib=$(IMAGE_KIB)
 # (run_needs_lab). Only boot/run.c refers to it, in such runs; tools/check-kernel.sh looks.
 LAB := $(wildcard tests/kernel/*.c tests/kernel/*.asm boot/bench*.c) \
 	arch/x86_64/lib/selftest.c \
+	arch/x86_64/smbios.c \
 	boot/break.c \
 	boot/builtin.c \
 	boot/grade.c \
+	boot/identity.c \
 	boot/lab.c \
 	ept/identity.c \
 	guest/blobs.asm \
@@ -67,6 +69,7 @@ INIT := arch/x86_64/acpi.c \
 	arch/x86_64/cpu_features.c \
 	arch/x86_64/cpu_setup.c \
 	arch/x86_64/cpu_start.c \
+	arch/x86_64/efi_tables.c \
 	arch/x86_64/gdt.c \
 	arch/x86_64/host_lapic_init.c \
 	arch/x86_64/idt.c \

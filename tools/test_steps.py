@@ -268,9 +268,12 @@ def refusals():
              expect=(r"^error: cannot run guests here: no EPT: the control \"enable EPT\"",),
              serial=(r"no EPT: the control \"enable EPT\" is not offered",),
              screen=(r"cannot run guests here: no EPT",)),
-        Boot("boot/caps-qemu", "the capability report where there is no VT-x", machine="qemu",
-             cmdline="run=caps", status=3, about=6,
-             expect=(r"VMX no$", r"^verdict: no guests here: no VT-x")),
+        *(Boot(f"boot/caps-qemu-{firmware}", "the capability report where there is no VT-x, and what"
+               " the machine calls itself", machine="qemu", firmware=firmware,
+               cmdline="run=caps", status=3, about=6,
+               expect=(r"^machine: QEMU, Standard PC \(Q35 .*, version pc-q35\S*; firmware \S+ of ",
+                       r"VMX no$", r"^verdict: no guests here: no VT-x"))
+          for firmware in ("bios", "uefi")),
     ]
     for uart, name in (("pci", r"[0-9a-f]+ \(PCI 01:04\.0\)"), ("spcr", r"5f8 \(SPCR\)")):
         rows.append(Boot(f"boot/uart-{uart}", "the only serial port is not where a PC has one",

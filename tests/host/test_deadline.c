@@ -245,11 +245,11 @@ static void test_cancelling_what_is_not_in_the_queue_is_our_bug(void **state)
 // The nearest in counts is kept through whatever happens, and never before the nearest itself.
 static void test_next_count_is_kept(void **state)
 {
-    static const u8 rates[] = {0, 5};
+    static const u8 rates[] = {0, 5, 7};
     struct fixture *f = *state;
     u64 seed = 1;
     assert_true(f->queue.next_count == DEADLINE_NEVER);
-    for (unsigned i = 0; i < 4000; i++) {
+    for (unsigned i = 0; i < 6000; i++) {
         u8 rate = rates[i / 2000];
         deadline_set_rate(&f->queue, rate);
         seed = seed * 6364136223846793005ull + 1442695040888963407ull;

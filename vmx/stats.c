@@ -74,7 +74,7 @@ static void by_msr(const struct vcpu *v)
 {
     const struct msr_slot *c;
     for (u64 from = 0; (c = next_msr(v, from)); from = (u64)c->msr + 1)
-        log_info("stats:   MSR %xH %u", c->msr, c->count);
+        log_info("stats:   MSR %xH %llu", c->msr, (unsigned long long)c->count);
 }
 
 void cell_stats(const struct cell *cell)

@@ -481,9 +481,9 @@ static void arch_capabilities_are_the_hosts_less_what_needs_more(void **state)
 
 // ---- where they are found ---------------------------------------------------------------------
 
-static u32 count_of(const struct vmx_rig *r, u32 msr)
+static u64 count_of(const struct vmx_rig *r, u32 msr)
 {
-    u32 count = 0;
+    u64 count = 0;
     for (unsigned i = 0; i < MSR_SLOTS; i++)
         if (r->vcpu.msrs[i].count && r->vcpu.msrs[i].msr == msr)
             count += r->vcpu.msrs[i].count;
@@ -506,6 +506,21 @@ static void msrs_of_like_numbers_are_told_apart(void **state)
         assert_int_equal(count_of(r, IA32_TSC_ADJUST + MSR_SLOTS), i);
         assert_int_equal(count_of(r, IA32_MISC_ENABLE), i);
     }
+    rig_close(r);
+}
+
+// A guest that uses one MSR all day long.
+static void count_goes_beyond_32_bits(void **state)
+{
+    (void)state;
+    struct vmx_rig *r = rig_open(NULL);
+    rdmsr(r, IA32_TSC_ADJUST);
+    for (unsigned i = 0; i < MSR_SLOTS; i++)
+        if (r->vcpu.msrs[i].count)
+            r->vcpu.msrs[i].count = ~0u;
+    rdmsr(r, IA32_TSC_ADJUST);
+    rdmsr(r, IA32_TSC_ADJUST);
+    assert_int_equal(count_of(r, IA32_TSC_ADJUST), BIT(32) + 1);
     rig_close(r);
 }
 
@@ -545,6 +560,7 @@ int main(void)
         cmocka_unit_test(speculation_control_goes_with_its_cpuid_bits),
         cmocka_unit_test(arch_capabilities_are_the_hosts_less_what_needs_more),
         cmocka_unit_test(msrs_of_like_numbers_are_told_apart),
+        cmocka_unit_test(count_goes_beyond_32_bits),
         cmocka_unit_test(more_msrs_than_are_kept_work_all_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,6 +21,7 @@ static void kick_if_pending(const struct lapic *lapic)
 // "Local APIC State After Power-Up or Reset"; IA32_APIC_BASE and the pins are the caller's matter.
 void lapic_reset_registers(struct lapic *lapic)
 {
+    lapic_recall(lapic);
     memset(lapic->irr, 0, sizeof(lapic->irr));
     memset(lapic->tmr, 0, sizeof(lapic->tmr));
     lapic->irr_high = lapic->isr_high = 0;
@@ -34,6 +35,7 @@ void lapic_reset_registers(struct lapic *lapic)
     for (unsigned i = 0; i < LAPIC_LVTS; i++)
         lapic->lvt[i] = APIC_LVT_MASKED;
     lapic_timer_reset(lapic);
+    lapic_update(lapic);
 }
 
 void lapic_reset(struct lapic *lapic)
@@ -71,14 +73,10 @@ void lapic_virtual_wire(struct lapic *lapic)
     lapic->svr = APIC_SVR_ENABLE | APIC_SVR_VECTOR;
     lapic_lint_write_lvt(lapic, 0, APIC_DM_EXTINT << 8);
     lapic_lint_write_lvt(lapic, 1, APIC_DM_NMI << 8);
+    lapic_update(lapic);
 }
 
 // ---- sets of vectors ----------------------------------------------------------------------------
-
-static bool vector_test(const u64 *set, u8 vector)
-{
-    return set[vector / 64] >> (vector % 64) & 1;
-}
 
 static void vector_add(u64 *set, u8 vector)
 {
@@ -88,14 +86,6 @@ static void vector_add(u64 *set, u8 vector)
 static void vector_remove(u64 *set, u8 vector)
 {
     set[vector / 64] &= ~BIT(vector % 64);
-}
-
-static u8 vector_highest(const u64 *set)
-{
-    for (unsigned word = 4; word-- > 0;)
-        if (set[word])
-            return (u8)(word * 64 + bit_highest(set[word]));
-    return 0;
 }
 
 // ---- errors -------------------------------------------------------------------------------------
@@ -116,10 +106,20 @@ void lapic_error(struct lapic *lapic, u32 bits)
 
 // ---- arrival ------------------------------------------------------------------------------------
 
+NOINLINE static void arrive_at_closed(struct lapic *lapic, u8 vector, bool level_triggered)
+{
+    if (!(lapic->svr & APIC_SVR_ENABLE) || lapic_post(lapic, vector, level_triggered))
+        return;
+    lapic_recall(lapic);
+    lapic_set_irq(lapic, vector, level_triggered);
+}
+
 void lapic_set_irq(struct lapic *lapic, u8 vector, bool level_triggered)
 {
-    if (!(lapic->svr & APIC_SVR_ENABLE))
+    if (unlikely(!lapic->open)) {
+        arrive_at_closed(lapic, vector, level_triggered);
         return;
+    }
     if (unlikely(vector < LAPIC_FIRST_VECTOR)) {
         lapic_error(lapic, APIC_ESR_RECV_ILLEGAL);
         return;
@@ -179,8 +179,10 @@ static void lint_fixed(struct lapic *lapic, unsigned pin)
     bool level = lint_is_level(pin, *lvt);
     if (level && (*lvt & APIC_LVT_RIRR))
         return;
-    if (level && (u8)*lvt >= LAPIC_FIRST_VECTOR)
+    if (level && (u8)*lvt >= LAPIC_FIRST_VECTOR) {
         *lvt |= APIC_LVT_RIRR;
+        lapic_copy_registers(lapic);
+    }
     lapic_set_irq(lapic, (u8)*lvt, level);
 }
 
@@ -250,6 +252,7 @@ static void level_eoi(struct lapic *lapic, u8 vector)
     u32 *lint0 = &lapic->lvt[LAPIC_LVT_LINT0];
     if ((*lint0 & APIC_LVT_RIRR) && (u8)*lint0 == vector) {
         *lint0 &= ~APIC_LVT_RIRR;
+        lapic_copy_registers(lapic);
         if (pin_asserted(lapic, 0))
             lint_signal(lapic, 0);
     }

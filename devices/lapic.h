@@ -16,6 +16,9 @@
 // - Missed periods become one interrupt, and a period shorter than 1/LAPIC_TIMER_MAX_HZ gives its
 //   interrupts at that rate, at multiples of the guest's period; the count runs as programmed.
 //
+// A CPU that virtualizes the local APIC does part of this itself, on registers in memory: see
+// lapic_virtualize().
+//
 // Not locked: everything here is called by the CPU that runs the vCPU.
 #pragma once
 
@@ -88,9 +91,20 @@ struct lapic_timer {
     bool same_rate; // the timer counts ticks
 };
 
+// A CPU's share in the work: see lapic_virtualize().
+struct lapic_virtual {
+    u32 *page;       // the virtual-APIC page; NULL: it has none
+    bool interrupts; // it keeps IRR and ISR too, and delivers by them
+    bool lent;       // what it keeps is valid there, and not here
+    u8 posted;       // the highest vector added to IRR there since lapic_lend(); 0 = none
+};
+
 struct lapic {
     struct device dev; // the xAPIC page, 4 KiB at APIC_DEFAULT_BASE in IO_MEM
     u64 base;          // IA32_APIC_BASE
+    // What is asked at every interrupt and access, kept by lapic_update(): whether interrupts may
+    // arrive without further ado (software-enabled, IRR not lent), and which accesses may.
+    bool open, page_open, msrs_open;
     u64 irr[4], tmr[4];
     u8 irr_high; // the highest vector in IRR, 0 = none: vectors 0-15 are never set
     u8 isr_high; // the highest vector in service, 0 = none
@@ -109,6 +123,7 @@ struct lapic {
     u64 icr;        // as in x2APIC mode; in xAPIC mode [63:56] are ICR_HIGH[31:24]
     u64 tsc_offset; // guest TSC less ticks, modulo 2^64; kept current by the owner
     struct lapic_timer timer;
+    struct lapic_virtual cpu;
     struct lapic_config config;
 };
 
@@ -167,7 +182,8 @@ static inline bool lapic_accepts_extint(const struct lapic *lapic)
            !(lapic->base & APIC_BASE_ENABLE);
 }
 
-// The task-priority register, all 8 bits. MOV CR8 reads tpr >> 4 and writes cr8 << 4.
+// The task-priority register, all 8 bits, while it is not lent. MOV CR8 reads tpr >> 4 and writes
+// cr8 << 4.
 static inline u8 lapic_get_tpr(const struct lapic *lapic)
 {
     return lapic->tpr;
@@ -205,7 +221,7 @@ static inline bool lapic_in_x2apic(const struct lapic *lapic)
 // RDMSR and WRMSR of 800H-8FFH. E_FAULT stands for #GP(0): not in x2APIC mode, no such register,
 // the wrong direction, or a reserved bit set. "x2APIC Register Address Space", "Reserved Bit
 // Checking".
-int lapic_msr_read(const struct lapic *lapic, u32 msr, u64 *value);
+int lapic_msr_read(struct lapic *lapic, u32 msr, u64 *value);
 int lapic_msr_write(struct lapic *lapic, u32 msr, u64 value);
 
 // IA32_APIC_BASE. A write gives E_FAULT (#GP) for a reserved bit, an address other than
@@ -258,3 +274,43 @@ static inline bool lapic_deadline_quickly(struct lapic *lapic, u64 value, u64 no
 
 // Re-arms the deadline after a change of tsc_offset.
 void lapic_tsc_changed(struct lapic *lapic);
+
+// ---- a CPU that virtualizes the local APIC ------------------------------------------------------
+
+// SDM volume 3, "APIC Virtualization and Virtual Interrupts". The CPU has a page of registers, laid
+// out as xAPIC's, of which it uses, while the guest runs, TPR ("use TPR shadow") or also IRR, ISR,
+// PPR and the high half of ICR ("virtual-interrupt delivery"). These are lent to it: before it runs
+// the guest they are put there, and the first to have a need for them afterwards takes them back.
+// With interrupts, the other registers always have a copy there for the CPU to read
+// ("APIC-register virtualization").
+//
+// While they are lent, lapic_pending() and what is about TPR must not be asked; interrupts arrive
+// and the guest's accesses are answered as ever. kick() is then called whenever the CPU must
+// be told something before it goes on.
+
+// Gives the local APIC the CPU's page, zeroed, 4 KiB, or with NULL takes it away. Nothing is lent.
+void lapic_virtualize(struct lapic *lapic, void *page, bool interrupts);
+
+// Puts into the page what the CPU keeps. The value is what its guest interrupt status must be: SVI
+// (the highest vector in service) in bits 15:8, RVI (the highest that is requested) in 7:0.
+u16 lapic_lend(struct lapic *lapic);
+
+// The highest vector that has arrived since lapic_lend() or the last call: the CPU's RVI must not
+// be lower. 0 if none has, or nothing is lent.
+static inline u8 lapic_take_posted(struct lapic *lapic)
+{
+    u8 posted = lapic->cpu.posted;
+    lapic->cpu.posted = 0;
+    return posted;
+}
+
+// Whether the CPU with this guest interrupt status would deliver an interrupt to a guest that lets
+// it.
+bool lapic_delivers(const struct lapic *lapic, u16 status);
+
+// Takes back what is lent, if it is, and kicks, so that it is lent again.
+void lapic_recall(struct lapic *lapic);
+
+// The CPU has let the guest write to the register at this offset of the page, and leaves the rest
+// to software: "APIC-Write Emulation".
+void lapic_page_written(struct lapic *lapic, u32 offset);

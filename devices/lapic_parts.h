@@ -7,6 +7,12 @@
 
 #define LAPIC_FIRST_VECTOR 16u // vectors below are illegal: "Valid Interrupt Vectors"
 
+// An integrated APIC; the EOI-broadcast suppression it tells of is optional.
+static inline u32 lapic_version(const struct lapic *lapic)
+{
+    return 0x14u | (LAPIC_LVTS - 1) << 16 | (lapic->config.eoi_suppress ? BIT32(24) : 0);
+}
+
 // The APIC ID as messages name it in the present mode.
 static inline u32 lapic_id(const struct lapic *lapic)
 {
@@ -59,3 +65,33 @@ void lapic_reset_registers(struct lapic *lapic);
 
 // One access to the xAPIC page.
 enum io_result lapic_page_access(struct device *dev, struct io_access *io);
+
+// Sets open, page_open and msrs_open, and makes the page's copies current; after a change of
+// IA32_APIC_BASE, SVR or what is lent.
+void lapic_update(struct lapic *lapic);
+
+// Makes the copies current that the CPU's page has of the registers that are never lent.
+void lapic_copy_registers(const struct lapic *lapic);
+
+void lapic_copy_initial_count(const struct lapic *lapic);
+
+// An interrupt arrives while IRR is lent. Whether that was all; if not, it is to be recalled first.
+bool lapic_post(struct lapic *lapic, u8 vector, bool level_triggered);
+
+// The guest is to use a register (an offset in the page): recalls it if it is lent.
+void lapic_recall_for(struct lapic *lapic, u32 offset);
+
+// Whether a vector is in a set.
+static inline bool vector_test(const u64 *set, u8 vector)
+{
+    return set[vector / 64] >> (vector % 64) & 1;
+}
+
+// The highest vector of a set, 0 for none.
+static inline u8 vector_highest(const u64 *set)
+{
+    for (unsigned word = 4; word-- > 0;)
+        if (set[word])
+            return (u8)(word * 64 + bit_highest(set[word]));
+    return 0;
+}

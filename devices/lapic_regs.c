@@ -7,10 +7,7 @@
 
 #define INDEX(offset) ((offset) >> 4)
 #define X2APIC_MSRS   0x800u
-
-// An integrated APIC; the EOI-broadcast suppression it tells of is optional.
-#define VERSION              (0x14u | (LAPIC_LVTS - 1) << 16)
-#define VERSION_EOI_SUPPRESS BIT32(24)
+#define BASE_MODE     (APIC_BASE_ENABLE | APIC_BASE_X2APIC)
 
 #define LVT_COMMON (APIC_LVT_VECTOR | APIC_LVT_MASKED)
 #define LVT_SENSOR (LVT_COMMON | (u32)APIC_LVT_DELIVERY)
@@ -71,11 +68,12 @@ static u32 status_bits(u32 index)
 // Been Software Disabled".
 static void write_svr(struct lapic *lapic, u32 value)
 {
+    lapic_recall(lapic);
     lapic->svr = value;
-    if (value & APIC_SVR_ENABLE)
-        return;
-    for (unsigned i = 0; i < LAPIC_LVTS; i++)
-        lapic->lvt[i] |= APIC_LVT_MASKED;
+    if (!(value & APIC_SVR_ENABLE))
+        for (unsigned i = 0; i < LAPIC_LVTS; i++)
+            lapic->lvt[i] |= APIC_LVT_MASKED;
+    lapic_update(lapic);
 }
 
 static void write_lvt(struct lapic *lapic, u32 entry, u32 value)
@@ -145,7 +143,7 @@ static bool read_shared(const struct lapic *lapic, u32 index, u32 *value)
 {
     switch (index) {
     case INDEX(APIC_VERSION):
-        *value = VERSION | (lapic->config.eoi_suppress ? VERSION_EOI_SUPPRESS : 0);
+        *value = lapic_version(lapic);
         return true;
     case INDEX(APIC_TPR):
         *value = lapic->tpr;
@@ -247,13 +245,36 @@ static void page_write(struct lapic *lapic, u32 index, u32 value)
     }
 }
 
+// The page's copies after a write to a register. The timer's is frequent, and changes no other.
+static void copy_written(struct lapic *lapic, u32 offset)
+{
+    if (offset == APIC_TMICT)
+        lapic_copy_initial_count(lapic);
+    else
+        lapic_copy_registers(lapic);
+}
+
+// There is no page in this mode, or the CPU has a part in it.
+NOINLINE static enum io_result access_closed_page(struct lapic *lapic, struct io_access *io)
+{
+    if ((lapic->base & BASE_MODE) != APIC_BASE_ENABLE)
+        return IO_UNCLAIMED;
+    lapic_recall_for(lapic, io->addr & 0xff0);
+    lapic->page_open = true;
+    lapic_page_access(&lapic->dev, io);
+    lapic->page_open = false;
+    if (io->write)
+        copy_written(lapic, io->addr & 0xff0);
+    return IO_DONE;
+}
+
 enum io_result lapic_page_access(struct device *dev, struct io_access *io)
 {
     struct lapic *lapic = container_of(dev, struct lapic, dev);
     u32 index = (u32)bits_get(io->addr, 11, 4);
     u32 byte = io->addr & 0xf;
-    if ((lapic->base & (APIC_BASE_ENABLE | APIC_BASE_X2APIC)) != APIC_BASE_ENABLE)
-        return IO_UNCLAIMED;
+    if (unlikely(!lapic->page_open))
+        return access_closed_page(lapic, io);
     if (io->write) {
         if (byte == 0 && io->size == 4)
             page_write(lapic, index, (u32)io->value);
@@ -287,9 +308,13 @@ static int read_x2apic(const struct lapic *lapic, u32 index, u64 *value)
     return OK;
 }
 
-int lapic_msr_read(const struct lapic *lapic, u32 msr, u64 *value)
+int lapic_msr_read(struct lapic *lapic, u32 msr, u64 *value)
 {
-    return lapic_in_x2apic(lapic) ? read_x2apic(lapic, msr - X2APIC_MSRS, value) : E_FAULT;
+    if (unlikely(!lapic_in_x2apic(lapic)))
+        return E_FAULT;
+    if (unlikely(!lapic->msrs_open))
+        lapic_recall_for(lapic, (msr - X2APIC_MSRS) << 4);
+    return read_x2apic(lapic, msr - X2APIC_MSRS, value);
 }
 
 // The delivery-status bit is gone in x2APIC mode; Intel's processors ignore it rather than fault.
@@ -325,10 +350,24 @@ static int write_other(struct lapic *lapic, u32 index, u64 value)
     return OK;
 }
 
+// These MSRs are not there in this mode, or the CPU has a part in them.
+NOINLINE static int write_closed_msr(struct lapic *lapic, u32 msr, u64 value)
+{
+    u32 offset = (msr - X2APIC_MSRS) << 4;
+    if (!lapic_in_x2apic(lapic))
+        return E_FAULT;
+    lapic_recall_for(lapic, offset);
+    lapic->msrs_open = true;
+    int err = lapic_msr_write(lapic, msr, value);
+    lapic->msrs_open = false;
+    copy_written(lapic, offset);
+    return err;
+}
+
 int lapic_msr_write(struct lapic *lapic, u32 msr, u64 value)
 {
-    if (unlikely(!lapic_in_x2apic(lapic)))
-        return E_FAULT;
+    if (unlikely(!lapic->msrs_open))
+        return write_closed_msr(lapic, msr, value);
     if (msr == X2APIC_MSRS + INDEX(APIC_EOI) && value == 0) {
         lapic_eoi(lapic);
         return OK;
@@ -353,9 +392,18 @@ int lapic_msr_write(struct lapic *lapic, u32 msr, u64 value)
     }
 }
 
-// ---- IA32_APIC_BASE -----------------------------------------------------------------------------
+void lapic_page_written(struct lapic *lapic, u32 offset)
+{
+    struct io_access io = {
+        .space = IO_MEM, .size = 4, .write = true, .addr = APIC_DEFAULT_BASE + offset};
+    io.value = lapic->cpu.page[offset / 4];
+    if (lapic_in_x2apic(lapic))
+        (void)write_closed_msr(lapic, X2APIC_MSRS + INDEX(offset), io.value);
+    else
+        (void)access_closed_page(lapic, &io);
+}
 
-#define BASE_MODE (APIC_BASE_ENABLE | APIC_BASE_X2APIC)
+// ---- IA32_APIC_BASE -----------------------------------------------------------------------------
 
 // "x2APIC State Transitions".
 static bool transition_exists(u64 from, u64 to)
@@ -369,12 +417,15 @@ static bool transition_exists(u64 from, u64 to)
 
 static void enter_mode(struct lapic *lapic, u64 mode)
 {
+    lapic_recall(lapic);
+    lapic->base = bits_set(lapic->base, 11, 10, mode >> 10);
     if (mode == BASE_MODE) { // "State Changes From xAPIC Mode to x2APIC Mode"
         lapic->icr = bits_get(lapic->icr, 31, 0);
     } else if (mode == 0) {
         lapic_reset_registers(lapic);
         lapic_pins_to_cpu(lapic);
     }
+    lapic_update(lapic);
 }
 
 int lapic_base_write(struct lapic *lapic, u64 value)
@@ -387,8 +438,8 @@ int lapic_base_write(struct lapic *lapic, u64 value)
         return E_FAULT;
     if (!transition_exists(from, to))
         return E_FAULT;
-    lapic->base = value;
     if (from != to)
         enter_mode(lapic, to);
+    lapic->base = value;
     return OK;
 }

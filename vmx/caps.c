@@ -33,26 +33,25 @@ static const struct {
 const struct ctl_policy ctl_policies[CTL_WORDS] = {
     [CTL_PIN] = {.required = PIN_EXT_INTR | PIN_NMI,
                  .optional = PIN_VNMI | PIN_PREEMPTION_TIMER,
-                 .refused = PIN_POSTED_INTR                                                },
+                 .refused = PIN_POSTED_INTR                                                   },
     [CTL_PROC] = {.required = PROC_TSC_OFFSETTING | PROC_HLT | PROC_CR8_LOAD | PROC_CR8_STORE |
                               PROC_IO_BITMAPS | PROC_MSR_BITMAPS | PROC_SECONDARY |
                               // What CPUID hides must not work either; every CPU has these.
                               PROC_MONITOR | PROC_MWAIT | PROC_RDPMC,
+                 .optional = PROC_TPR_SHADOW,
                  .refused = PROC_CR3_LOAD | PROC_CR3_STORE | PROC_INTR_WINDOW | PROC_NMI_WINDOW |
-                             PROC_MTF | PROC_TERTIARY | PROC_TPR_SHADOW | PROC_INVLPG |
-                             PROC_MOV_DR                                                 },
+                             PROC_MTF | PROC_TERTIARY | PROC_INVLPG | PROC_MOV_DR             },
     [CTL_PROC2] = {.required = PROC2_EPT,
                  .optional = PROC2_RDTSCP | PROC2_VPID | PROC2_WBINVD | PROC2_UNRESTRICTED |
-                               PROC2_INVPCID | PROC2_XSAVES,
-                 .refused = PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_DESC_TABLE | PROC2_PML |
-                              PROC2_VMCS_SHADOWING | PROC2_EPT_VE},
+                               PROC2_INVPCID | PROC2_XSAVES | APICV_CONTROLS,
+                 .refused = PROC2_DESC_TABLE | PROC2_PML | PROC2_VMCS_SHADOWING | PROC2_EPT_VE},
     [CTL_EXIT] = {.required = EXIT_HOST64 | EXIT_SAVE_PAT | EXIT_LOAD_PAT | EXIT_SAVE_EFER |
                               EXIT_LOAD_EFER | EXIT_SAVE_DEBUG,
                  .optional = EXIT_ACK_INTR,
-                 .refused = EXIT_LOAD_PERF_GLOBAL | EXIT_SECONDARY | EXIT_SAVE_PREEMPTION                        },
+                 .refused = EXIT_LOAD_PERF_GLOBAL | EXIT_SECONDARY | EXIT_SAVE_PREEMPTION     },
     [CTL_ENTRY] = {.required = ENTRY_LOAD_PAT | ENTRY_LOAD_EFER | ENTRY_LOAD_DEBUG,
                  .optional = 0,
-                 .refused = ENTRY_SMM | ENTRY_DEACTIVATE_DUAL | ENTRY_LOAD_PERF_GLOBAL},
+                 .refused = ENTRY_SMM | ENTRY_DEACTIVATE_DUAL | ENTRY_LOAD_PERF_GLOBAL        },
 };
 
 const char *ctl_name(enum ctl_word word, unsigned bit)

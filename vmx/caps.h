@@ -28,6 +28,10 @@ const char *ctl_name(enum ctl_word word, unsigned bit);
 // "pin-based controls", "primary processor-based controls", ...
 const char *ctl_word_name(enum ctl_word word);
 
+// Secondary controls by which the CPU virtualizes the local APIC; apicv_choose() says which of
+// those that are offered go together.
+#define APICV_CONTROLS (PROC2_APIC_ACCESS | PROC2_X2APIC | PROC2_APIC_REGISTER | PROC2_VIRT_INTR)
+
 // The raw facts, read by vmx_probe_cpu() or made up by a test: IA32_VMX_BASIC (480H) to
 // IA32_VMX_EXIT_CTLS2 (493H), in the order of their numbers. An MSR that the CPU does not have is
 // 0.

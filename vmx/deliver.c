@@ -38,7 +38,7 @@ static void commit(struct vcpu *v, struct inject_decision *d, const struct injec
     v->held = d->held;
 }
 
-NOINLINE static void inject_any(struct vcpu *vcpu)
+NOINLINE static void inject_any(struct vcpu *vcpu, s32 lapic)
 {
     struct vm *vm = vcpu->vm;
     struct inject_decision decision;
@@ -48,7 +48,7 @@ NOINLINE static void inject_any(struct vcpu *vcpu)
         .nmi = vcpu->nmi || vm->nmi_requested,
         .extint = vm_extint(vm),
         .held = vcpu->held,
-        .lapic = lapic_pending(&vm->lapic),
+        .lapic = lapic,
         .virtual_nmis = vcpu->has_virtual_nmis,
         .nmi_blocked = vcpu->nmi_blocked,
         .interruptibility = (u32)vmcs_read(VMCS_GUEST_INTERRUPTIBILITY),
@@ -68,17 +68,22 @@ NOINLINE static void inject_any(struct vcpu *vcpu)
     commit(vcpu, &decision, &in);
 }
 
+// Whether there is anything to decide on but the local APIC's interrupt.
+static bool any_others(const struct vcpu *v)
+{
+    return v->vectored.valid || v->exception.valid || v->nmi || v->vm->nmi_requested ||
+           v->nmi_blocked || v->held >= 0 || pic_output(&v->vm->pic) ||
+           (v->proc_ctls & (PROC_INTR_WINDOW | PROC_NMI_WINDOW));
+}
+
 // Most of the time there is nothing but the local APIC's interrupt, and the guest takes it. Then
 // this is all that inject_decide() and commit() come to.
 static bool inject_plainly(struct vcpu *v)
 {
     struct vm *vm = v->vm;
     int vector = lapic_pending(&vm->lapic);
-    bool others = v->vectored.valid || v->exception.valid || v->nmi || vm->nmi_requested ||
-                  v->nmi_blocked || v->held >= 0 || pic_output(&vm->pic) ||
-                  (v->proc_ctls & (PROC_INTR_WINDOW | PROC_NMI_WINDOW));
 
-    if (others || vector < 0 || !(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF) ||
+    if (any_others(v) || vector < 0 || !(vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF) ||
         vmcs_read(VMCS_GUEST_INTERRUPTIBILITY))
         return false;
     lapic_accept(&vm->lapic, (u8)vector);
@@ -91,7 +96,14 @@ void vcpu_inject(struct vcpu *vcpu)
 {
     vcpu->vm->attention &= ~(u32)VM_ATTENTION_EVENT;
     if (!inject_plainly(vcpu))
-        inject_any(vcpu);
+        inject_any(vcpu, lapic_pending(&vcpu->vm->lapic));
+}
+
+void vcpu_inject_others(struct vcpu *vcpu)
+{
+    vcpu->vm->attention &= ~(u32)VM_ATTENTION_EVENT;
+    if (any_others(vcpu))
+        inject_any(vcpu, -1);
 }
 
 enum exit_action exit_interrupt_window(struct vcpu *vcpu, const struct exit_info *exit)

@@ -301,7 +301,7 @@ struct vcpu *vcpu_prepare(struct vcpu *vcpu)
         return leave(vcpu, VCPU_YIELD);
     }
     if (vm->attention)
-        vcpu_inject(vcpu);
+        vcpu->inject(vcpu);
     if (vm->attention & VM_ATTENTION_STOP) // a triple fault
         return leave(vcpu, VCPU_ENDED);
     if (vcpu->halted)

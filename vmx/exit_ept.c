@@ -167,22 +167,10 @@ static enum exit_action emulate_access(struct vcpu *v)
     }
 }
 
-static enum exit_action other_violation(struct vcpu *vcpu, const struct exit_info *exit)
+NOINLINE static enum exit_action not_ram(struct vcpu *vcpu, const struct exit_info *exit)
 {
     u64 q = exit->qualification;
 
-    // As for exceptions: IRET had ended NMI blocking when the access failed.
-    if ((q & EPTV_NMI_UNBLOCKED) && !vcpu->vectored.valid)
-        vmcs_write(VMCS_GUEST_INTERRUPTIBILITY,
-                   vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_BY_NMI);
-    if (vm_find_ram(vcpu->vm, exit->gpa)) {
-        int err = vm_fill(vcpu->vm, exit->gpa);
-        // Mapped meanwhile with all rights: a stale translation, gone now.
-        if (err == OK || err == E_EXIST)
-            return ACT_RESUME;
-        return stop(vcpu, VM_END_EPT,
-                    err == E_NOMEM ? "no memory for a page table" : "RAM without the right used");
-    }
     if (vcpu->vectored.valid)
         return stop(vcpu, VM_END_EMULATION, "an event is delivered through memory that is none");
     if ((q & EPTV_GLA_VALID) && !(q & EPTV_FINAL))
@@ -190,6 +178,22 @@ static enum exit_action other_violation(struct vcpu *vcpu, const struct exit_inf
     if (q & EPTV_FETCH)
         return stop(vcpu, VM_END_EMULATION, "code in memory that is none");
     return emulate_access(vcpu);
+}
+
+static enum exit_action other_violation(struct vcpu *vcpu, const struct exit_info *exit)
+{
+    // As for exceptions: IRET had ended NMI blocking when the access failed.
+    if ((exit->qualification & EPTV_NMI_UNBLOCKED) && !vcpu->vectored.valid)
+        vmcs_write(VMCS_GUEST_INTERRUPTIBILITY,
+                   vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) | BLOCKING_BY_NMI);
+    if (!vm_find_ram(vcpu->vm, exit->gpa))
+        return not_ram(vcpu, exit);
+    int err = vm_fill(vcpu->vm, exit->gpa);
+    // Mapped meanwhile with all rights: a stale translation, gone now.
+    if (err == OK || err == E_EXIST)
+        return ACT_RESUME;
+    return stop(vcpu, VM_END_EPT,
+                err == E_NOMEM ? "no memory for a page table" : "RAM without the right used");
 }
 
 // RF, which the exit has set: SDM volume 3, "Saving RIP, RSP, RFLAGS, and SSP". The instruction is
@@ -214,6 +218,44 @@ enum exit_action exit_ept_violation(struct vcpu *vcpu, const struct exit_info *e
     }
     exit_read_fields(vcpu, NEED_Q | NEED_A | NEED_V);
     return other_violation(vcpu, exit);
+}
+
+// How the guest came to the access page, in the terms of an EPT violation: "Exit Qualification for
+// APIC-Access VM Exits" has the offset in bits 11:0 and the type in 15:12. No linear address comes
+// with it.
+static u64 violation_of_access(u64 qualification)
+{
+    enum { READ, WRITE, FETCH };
+    switch (bits_get(qualification, 15, 12)) {
+    case READ:
+        return EPTV_READ | EPTV_FINAL;
+    case WRITE:
+        return EPTV_WRITE | EPTV_FINAL;
+    case FETCH:
+        return EPTV_FETCH | EPTV_FINAL;
+    default: // the delivery of an event, or a walk of page tables
+        return EPTV_GLA_VALID;
+    }
+}
+
+// An access to the local APIC's page that the CPU leaves to software as a whole.
+enum exit_action exit_apic_access(struct vcpu *vcpu, const struct exit_info *exit)
+{
+    u64 access = vmcs_read(VMCS_EXIT_QUALIFICATION);
+    u64 q = violation_of_access(access);
+    gpa_t gpa = GPA(APIC_DEFAULT_BASE | bits_get(access, 11, 0));
+
+    if (likely(bus_is_recent(&vcpu->vm->bus, IO_MEM, gpa.raw)) &&
+        !(vmcs_read(VMCS_IDT_INFO) & INTR_INFO_VALID) &&
+        mmio_move(vcpu, gpa, q | (q & EPTV_FINAL ? EPTV_GLA_VALID : 0))) {
+        if (vcpu->exit.rflags & RFLAGS_RF)
+            clear_rf(vcpu);
+        return ACT_SKIP;
+    }
+    exit_read_fields(vcpu, NEED_V);
+    vcpu->exit.gpa = gpa;
+    vcpu->exit.qualification = q;
+    return not_ram(vcpu, exit);
 }
 
 // Always a mistake of Corbel's own, never the guest's: that VM is stopped with the entries.

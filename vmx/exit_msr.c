@@ -89,7 +89,7 @@ static int write_x2apic(struct vcpu *v, u32 msr, u64 value)
 static int write_x2apic_eoi(struct vcpu *v, u32 msr, u64 value)
 {
     struct lapic *lapic = &v->vm->lapic;
-    if (unlikely(!lapic_in_x2apic(lapic) || value))
+    if (unlikely(!lapic->msrs_open || value))
         return lapic_msr_write(lapic, msr, value);
     lapic_eoi(lapic);
     return OK;
@@ -97,7 +97,7 @@ static int write_x2apic_eoi(struct vcpu *v, u32 msr, u64 value)
 
 static int read_x2apic_count(struct vcpu *v, u32 msr, u64 *value)
 {
-    const struct lapic *lapic = &v->vm->lapic;
+    struct lapic *lapic = &v->vm->lapic;
     if (likely(lapic_in_x2apic(lapic)) && likely(lapic_count_quickly(lapic, host_tsc(), value)))
         return OK;
     return lapic_msr_read(lapic, msr, value);

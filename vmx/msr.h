@@ -12,6 +12,9 @@ typedef int (*msr_write_fn)(struct vcpu *v, u32 msr, u64 value);
 // vcpu_load() or vcpu_run() switches, or that holds nothing.
 void msr_pass(struct vcpu *v, u32 msr, bool read, bool write);
 
+// Makes both exit again.
+void msr_intercept(struct vcpu *v, u32 msr);
+
 // ---- speculation control: SDM volume 4, "IA32_SPEC_CTRL", "IA32_ARCH_CAPABILITIES" --------------
 
 // What the guest has of it, by its CPUID: sets v->spec. After a reset the guest's IA32_SPEC_CTRL is

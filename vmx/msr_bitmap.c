@@ -4,20 +4,33 @@
 #include "arch/x86_64/lib/phys.h"
 #include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/regs/msr.h"
+#include "vmx/apicv.h"
 #include "vmx/msr.h"
 #include "vmx/vcpu_internal.h"
 
-void msr_pass(struct vcpu *v, u32 msr, bool read, bool write)
+static u8 *bitmap_byte(struct vcpu *v, u32 msr)
 {
     u8 *bitmap = phys_ptr(v->msr_bitmap);
-    u32 index = msr & 0x1fff;
-    u8 *byte = bitmap + (msr >= 0xc0000000u ? 0x400 : 0) + index / 8;
-    u8 keep = (u8) ~(1u << index % 8);
+    return bitmap + (msr >= 0xc0000000u ? 0x400 : 0) + (msr & 0x1fff) / 8;
+}
+
+void msr_pass(struct vcpu *v, u32 msr, bool read, bool write)
+{
+    u8 *byte = bitmap_byte(v, msr);
+    u8 keep = (u8) ~(1u << msr % 8);
 
     if (read)
         byte[0] &= keep;
     if (write)
         byte[0x800] &= keep;
+}
+
+void msr_intercept(struct vcpu *v, u32 msr)
+{
+    u8 *byte = bitmap_byte(v, msr);
+
+    byte[0] |= (u8)(1u << msr % 8);
+    byte[0x800] |= (u8)(1u << msr % 8);
 }
 
 void msr_bitmap_init(struct vcpu *vcpu)
@@ -33,4 +46,5 @@ void msr_bitmap_init(struct vcpu *vcpu)
         msr_pass(vcpu, passed[i], true, true);
     if (vcpu->caps->ctl[CTL_PROC2].may & PROC2_RDTSCP)
         msr_pass(vcpu, IA32_TSC_AUX, true, true);
+    apicv_set_mode(vcpu);
 }

@@ -15,6 +15,7 @@
 #include "arch/x86_64/regs/msr.h"
 #include "arch/x86_64/timer.h"
 #include "arch/x86_64/traps.h"
+#include "vmx/apicv.h"
 #include "vmx/vcpu_internal.h"
 #include "vmx/vmcs_access.h"
 #include "vmx/vmx_host.h"
@@ -54,6 +55,7 @@ static int negotiate(struct vcpu *v, u32 values[CTL_WORDS])
         }
         values[word] = out.value;
     }
+    apicv_choose(&v->caps->ctl[CTL_PROC], values);
     return err;
 }
 
@@ -90,6 +92,7 @@ static void write_controls(struct vcpu *v, const u32 values[CTL_WORDS])
         vmcs_write(VMCS_VPID, v->vpid);
     if (values[CTL_PROC2] & PROC2_XSAVES)
         vmcs_write(VMCS_XSS_EXIT_BITMAP, ~0ull);
+    apicv_start(v, values);
 }
 
 static void write_host_state(void)
@@ -136,7 +139,7 @@ static int alloc_page(struct frame_pool *frames, u8 fill, hpa_t *out)
     return err;
 }
 
-static int alloc_pages(struct vcpu *v, struct frame_pool *frames)
+static int alloc_pages(struct vcpu *v, struct frame_pool *frames, const u32 values[CTL_WORDS])
 {
     int err = vmx_region_alloc(v->caps, frames, &v->vmcs);
     if (err == OK)
@@ -147,6 +150,10 @@ static int alloc_pages(struct vcpu *v, struct frame_pool *frames)
         err = alloc_page(frames, 0xff, &v->msr_bitmap);
     if (err == OK)
         err = alloc_page(frames, 0, &v->fpu);
+    if (err == OK && (values[CTL_PROC] & PROC_TPR_SHADOW))
+        err = alloc_page(frames, 0, &v->apicv.page);
+    if (err == OK && (values[CTL_PROC2] & PROC2_APIC_ACCESS))
+        err = alloc_page(frames, 0, &v->apicv.access_page);
     return err;
 }
 
@@ -219,7 +226,7 @@ int vcpu_init(struct vcpu *vcpu, struct vm *vm, const struct vmx_caps *caps,
     vcpu->xcr0_allowed = xcr0_offered();
     int err = negotiate(vcpu, values);
     if (err == OK)
-        err = alloc_pages(vcpu, frames);
+        err = alloc_pages(vcpu, frames, values);
     if (err) {
         log_error("vm %s: no vCPU: %s", vm->name, err_name(err));
         vcpu_destroy(vcpu, frames);
@@ -240,9 +247,12 @@ int vcpu_init(struct vcpu *vcpu, struct vm *vm, const struct vmx_caps *caps,
 
 void vcpu_destroy(struct vcpu *vcpu, struct frame_pool *frames)
 {
-    hpa_t *const pages[] = {&vcpu->vmcs, &vcpu->io_bitmap_a, &vcpu->io_bitmap_b, &vcpu->msr_bitmap,
-                            &vcpu->fpu};
+    hpa_t *const pages[] = {
+        &vcpu->vmcs, &vcpu->io_bitmap_a, &vcpu->io_bitmap_b,       &vcpu->msr_bitmap,
+        &vcpu->fpu,  &vcpu->apicv.page,  &vcpu->apicv.access_page,
+    };
     CHECK(!vcpu->loaded);
+    lapic_virtualize(&vcpu->vm->lapic, NULL, false);
     for (unsigned i = 0; i < ARRAY_SIZE(pages); i++) {
         if (pages[i]->raw)
             frame_free(frames, *pages[i], 1);

@@ -130,6 +130,17 @@ enum vcpu_pause {
     VCPU_YIELD, // VM_ATTENTION_YIELD was set; it is clear again
 };
 
+// The CPU's part in the local APIC: see apicv.h.
+struct apicv {
+    hpa_t page;         // the virtual-APIC page; 0: it has none
+    hpa_t access_page;  // that xAPIC accesses are known by; 0: they are EPT violations
+    u32 controls;       // those of APICV_CONTROLS that are used, each in its mode
+    u32 mode;           // of these, the one for the mode that the guest has it in
+    u32 threshold;      // as in the VMCS
+    u64 eoi_exit[4];    // as in the VMCS
+    bool access_mapped; // access_page is where the guest has its local APIC
+};
+
 struct vcpu {
     // What enter.asm touches comes first.
     u64 regs[GPR_COUNT]; // RSP is in the VMCS
@@ -150,6 +161,9 @@ struct vcpu {
     struct vm *vm;
     const struct vmx_caps *caps;
     const struct mitigations *mitigations;
+    // Decides what enters the guest with the next entry; clears VM_ATTENTION_EVENT. vcpu_inject(),
+    // or the one of apicv.h for what the CPU does of it.
+    void (*inject)(struct vcpu *vcpu);
     enum vcpu_pause pause;
 
     struct event vectored;  // cut short by the last exit
@@ -163,6 +177,7 @@ struct vcpu {
     bool has_preemption_timer, has_virtual_nmis, has_ack_on_exit, unrestricted;
     u8 preemption_rate; // the preemption timer counts once every 2^rate ticks; as in vm->timers
     hpa_t vmcs, io_bitmap_a, io_bitmap_b, msr_bitmap;
+    struct apicv apicv;
     u16 vpid;
     bool loaded; // this VMCS is current on this CPU
 

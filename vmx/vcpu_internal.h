@@ -10,6 +10,9 @@
 // if an event wakes it. Clears VM_ATTENTION_EVENT.
 void vcpu_inject(struct vcpu *vcpu);
 
+// The same where the local APIC has none, or the CPU delivers those.
+void vcpu_inject_others(struct vcpu *vcpu);
+
 // Which MSRs the guest reads and writes without an exit from the start: SDM volume 3, "MSR-Bitmap
 // Address".
 void msr_bitmap_init(struct vcpu *vcpu);
@@ -132,6 +135,10 @@ enum exit_action exit_rdmsr(struct vcpu *vcpu, const struct exit_info *exit);
 enum exit_action exit_wrmsr(struct vcpu *vcpu, const struct exit_info *exit);
 enum exit_action exit_ept_violation(struct vcpu *vcpu, const struct exit_info *exit);
 enum exit_action exit_ept_misconfig(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_tpr_below(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_apic_access(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_virtual_eoi(struct vcpu *vcpu, const struct exit_info *exit);
+enum exit_action exit_apic_write(struct vcpu *vcpu, const struct exit_info *exit);
 enum exit_action exit_preemption_timer(struct vcpu *vcpu, const struct exit_info *exit);
 enum exit_action exit_wbinvd(struct vcpu *vcpu, const struct exit_info *exit);
 enum exit_action exit_xsetbv(struct vcpu *vcpu, const struct exit_info *exit);

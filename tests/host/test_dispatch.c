@@ -136,8 +136,8 @@ static void names_are_unique(void **state)
 static void needs_are_what_the_reason_defines(void **state)
 {
     static const u8 vectoring[] = {0, 1, 2, 9, 44, 48, 49, 62, 66};
-    static const u8 no_length[] = {1,  2,  3,  4,  5,  6,  7,  8,  33, 34, 37, 41,
-                                   43, 45, 48, 49, 52, 56, 62, 66, 72, 73, 74, 75};
+    static const u8 no_length[] = {1,  2,  3,  4,  5,  6,  7,  8,  33, 34, 37, 41, 43,
+                                   44, 45, 48, 49, 52, 56, 62, 66, 72, 73, 74, 75};
     static const u8 qualified[] = {0,  4,  9,  14, 28, 29, 30, 33, 34, 36, 44,
                                    45, 46, 47, 48, 56, 58, 62, 66, 72, 73, 75};
     (void)state;

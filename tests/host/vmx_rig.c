@@ -11,6 +11,7 @@
 #include "arch/x86_64/lib/phys.h"
 #include "arch/x86_64/regs/msr.h"
 #include "tests/host/vmx_machines.h"
+#include "vmx/apicv.h"
 #include "vmx/entry_rules.h"
 
 #define MEMORY_BASE 0x200000ull // host-physical
@@ -301,9 +302,11 @@ static void write_controls(struct vcpu *v)
     for (unsigned i = 0; i < CTL_WORDS; i++) {
         struct ctl_outcome out;
         CHECK(ctl_negotiate(&v->caps->ctl[i], &ctl_policies[i], &out) == OK);
-        fake_vmcs_set(fields[i], out.value);
         word[i] = out.value;
     }
+    apicv_choose(&v->caps->ctl[CTL_PROC], word);
+    for (unsigned i = 0; i < CTL_WORDS; i++)
+        fake_vmcs_set(fields[i], word[i]);
     v->proc_ctls = word[CTL_PROC];
     v->has_preemption_timer = word[CTL_PIN] & PIN_PREEMPTION_TIMER;
     v->has_virtual_nmis = word[CTL_PIN] & PIN_VNMI;
@@ -313,6 +316,9 @@ static void write_controls(struct vcpu *v)
         fake_vmcs_set(VMCS_VPID, v->vpid);
     fake_vmcs_set(VMCS_EPT_POINTER, ept_eptp(&v->vm->ept));
     fake_vmcs_set(VMCS_VMCS_LINK_POINTER, ~0ull);
+    v->loaded = true;
+    apicv_start(v, word);
+    v->loaded = false;
 }
 
 static void make_vcpu(struct vmx_rig *rig, const struct rig_options *o)
@@ -340,6 +346,9 @@ static void make_vcpu(struct vmx_rig *rig, const struct rig_options *o)
     v->host_arch_capabilities = RIG_ARCH_CAP;
     v->host_microcode = RIG_MICROCODE;
     v->host_misc_enable = MISC_ENABLE_FAST_STRINGS | MISC_ENABLE_LIMIT_CPUID;
+    CHECK(frame_alloc(&rig->frames, 2, PAGE_SIZE, 0, &v->apicv.page) == OK);
+    memset(phys_ptr(v->apicv.page), 0, 2 * PAGE_SIZE);
+    v->apicv.access_page = HPA(v->apicv.page.raw + PAGE_SIZE);
     write_controls(v);
     missing_7_edx = o->missing_7_edx;
     cpuid_build(&v->cpuid, &cpuid);
@@ -393,7 +402,7 @@ struct vmx_rig *rig_open(const struct rig_options *options)
     rig->now = RIG_START;
     fake_vmcs_clear();
     struct vmx_probe probe = o->machine ? *o->machine : machine_skylake;
-    vmx_probe_without(&probe, o->without);
+    vmx_probe_without(&probe, o->without | (o->apicv ? 0 : FEATURE_TPR_SHADOW));
     vmx_caps_decode(&probe, &rig->caps);
     make_memory(rig);
     make_vm(rig, o);
@@ -405,6 +414,8 @@ struct vmx_rig *rig_open(const struct rig_options *options)
 void rig_close(struct vmx_rig *rig)
 {
     frame_free(&rig->frames, rig->vcpu.msr_bitmap, 1);
+    frame_free(&rig->frames, rig->vcpu.apicv.page, 2);
+    lapic_virtualize(&rig->vm.lapic, NULL, false);
     vm_destroy(&rig->vm);
     CHECK(rig->frames.free == rig->frames_free);
     release(rig);
@@ -507,7 +518,7 @@ void rig_inject(struct vmx_rig *rig)
     fake_vmcs_set(VMCS_ENTRY_INTR_INFO, 0);
     fake_vmcs_set(VMCS_ENTRY_ERROR_CODE, RIG_NO_ERROR);
     fake_vmcs_set(VMCS_ENTRY_INSN_LENGTH, RIG_NO_LENGTH);
-    vcpu_inject(&rig->vcpu);
+    rig->vcpu.inject(&rig->vcpu);
     if (rig->vm.end == VM_RUNNING)
         CHECK(rig_entry_violations(rig, true) == 0);
 }

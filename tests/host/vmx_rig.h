@@ -36,6 +36,7 @@ struct rig_options {
     u64 xcr0_allowed;
     u32 missing_7_edx; // what the host lacks of CPUID.7:EDX
     bool no_x2apic;
+    bool apicv; // the CPU does what it can of the local APIC; else it has no TPR shadow
 };
 
 // A device of 4 KiB registers or 16 ports: keeps what is written and remembers each access.

@@ -43,12 +43,17 @@ NMI_TEST(nmi_waits_for_iret)
 
 // Three pages are set up, forgotten and touched again, each with one exit. What Corbel injects was
 // cut short three times and is delivered once.
-static void run_lazy(struct selftest_ctx *t, struct lab *lab)
+static void run_loaded(struct selftest_ctx *t, struct lab *lab)
 {
-    EXPECT(load(t, lab));
     EXPECT(lab_run_passes(t, lab));
     u64 lapic = t->arg; // accesses to its page exit alike
     EXPECT_EQ(lab->vcpu->exits[REASON_EPT_VIOLATION] - lapic, 6);
+}
+
+static void run_lazy(struct selftest_ctx *t, struct lab *lab)
+{
+    EXPECT(load(t, lab));
+    run_loaded(t, lab);
 }
 
 #define LAZY_TEST(title)                                                                           \
@@ -70,10 +75,34 @@ LAB_TEST(inject, nmi_through_lazy_memory, NEEDS_VMX)
         run_lazy(t, lab);
 }
 
+// Where the CPU delivers the interrupt, Bochs 2.7 does not say in the IDT-vectoring information
+// what was cut short, but leaves there what an earlier event put into it. A CPU has the vector that
+// is SVI. Put right, the rest is the same.
+static bool (*other_hook)(struct vcpu *vcpu, const struct exit_info *exit,
+                          enum exit_action *action);
+
+static bool name_the_interrupt(struct vcpu *vcpu, const struct exit_info *exit,
+                               enum exit_action *action)
+{
+    if (exit->reason != REASON_EPT_VIOLATION || !vcpu->vectored.valid)
+        return other_hook(vcpu, exit, action);
+    u8 in_service = (u8)(vmcs_read(VMCS_GUEST_INTR_STATUS) >> 8);
+    if (vcpu->vectored.type == EVENT_EXTERNAL_INTERRUPT && vcpu->vectored.vector == in_service)
+        return false;
+    vcpu->vectored = (struct event){.valid = true, .vector = in_service};
+    *action = ACT_RESUME;
+    return vm_fill(vcpu->vm, exit->gpa) == OK;
+}
+
 LAB_TEST(inject, interrupt_through_lazy_memory, NEEDS_VMX)
 {
-    t->arg = 3; // ICR, EOI, ISR
-    run_lazy(t, lab);
+    if (!(lab->vcpu->apicv.controls & PROC2_APIC_ACCESS))
+        t->arg = 3; // ICR, EOI, ISR
+    EXPECT(load(t, lab));
+    other_hook = lab->vcpu->hook;
+    if (lab->vcpu->apicv.controls & PROC2_VIRT_INTR)
+        lab->vcpu->hook = name_the_interrupt;
+    run_loaded(t, lab);
 }
 
 // ---- exceptions on top of each other -----------------------------------------------------------
@@ -131,7 +160,9 @@ LAB_TEST(inject, interrupt_waits_for_sti, NEEDS_VMX)
 {
     EXPECT(load(t, lab));
     EXPECT(lab_run_passes(t, lab));
-    EXPECT_EQ(lab->vcpu->exits[REASON_INTERRUPT_WINDOW], 1);
+    // A CPU that delivers needs none.
+    bool delivers = lab->vcpu->apicv.controls & PROC2_VIRT_INTR;
+    EXPECT_EQ(lab->vcpu->exits[REASON_INTERRUPT_WINDOW], delivers ? 0 : 1);
 }
 
 static struct {
@@ -193,5 +224,6 @@ LAB_TEST(inject, masked_interrupts_do_not_end_hlt, NEEDS_VMX)
     EXPECT(load(t, lab));
     run_quietly(lab);
     ended(t, lab, VM_END_HALTED, "");
+    lapic_recall(&lab->vm->lapic);
     EXPECT(lapic_pending(&lab->vm->lapic) == 0x52); // waits still
 }

@@ -21,7 +21,7 @@ static const char *or_unknown(const char *text)
     return text[0] ? text : "unknown";
 }
 
-void identity_say(const struct boot_info *info)
+static void say_machine(const struct boot_info *info)
 {
     const struct acpi_memory *memory = machine_reader();
     struct smbios_info found;
@@ -34,4 +34,25 @@ void identity_say(const struct boot_info *info)
     log_info("machine: %s, %s, version %s; firmware %s of %s", or_unknown(found.maker),
              or_unknown(found.product), or_unknown(found.version), or_unknown(found.firmware),
              or_unknown(found.date));
+}
+
+#define MTRR_LINES 64u
+
+static void say_types(const struct mtrr_state *mtrr)
+{
+    u64 at = 0;
+    for (unsigned i = 0; i < MTRR_LINES && at < mtrr->limit; i++) {
+        struct mtrr_region r = mtrr_next(mtrr, at, mtrr->limit);
+        at = r.base + r.size;
+        log_info("mtrr: %012llx-%012llx %s%s", (unsigned long long)r.base,
+                 (unsigned long long)(at - 1), ept_type_name(r.type),
+                 r.conflict ? ", by ranges that contradict each other" : "");
+    }
+}
+
+void identity_say(const struct boot_info *info, const struct hypervisor *hv)
+{
+    say_machine(info);
+    machine_tell_map(LOG_INFO);
+    say_types(&hv->mtrr);
 }

@@ -103,6 +103,19 @@ const struct acpi_memory *machine_reader(void)
     return &memory;
 }
 
+void machine_tell_map(enum log_level level)
+{
+    static const char *const kinds[] = {
+        [MEM_USABLE] = "usable",     [MEM_ACPI_RECLAIM] = "ACPI", [MEM_NVS] = "NVS",
+        [MEM_RESERVED] = "reserved", [MEM_BAD] = "bad",
+    };
+    for (unsigned i = 0; i < memmap.count; i++) {
+        const struct mem_entry *e = &memmap.entries[i];
+        log_line(level, "map: %012llx-%012llx %s", (unsigned long long)e->base,
+                 (unsigned long long)(e->base + e->size - 1), kinds[e->type]);
+    }
+}
+
 // ---- memory -----------------------------------------------------------------------------------
 
 static u64 read_ebda(void)
@@ -197,6 +210,7 @@ static int carve(struct hypervisor *hv, struct taken *taken, struct mem_range st
     if (err) {
         log_error("no memory: Corbel needs %llu KiB in one piece and finds none",
                   (unsigned long long)(size >> 10));
+        machine_tell_map(LOG_INFO);
         return err;
     }
     taken->rows[taken->n - 1] = hv->own[1];
@@ -373,6 +387,8 @@ void machine_describe(const struct boot_info *info, const struct hypervisor *hv)
              (unsigned long long)(code + 1023) >> 10, (unsigned long long)(constants + 1023) >> 10,
              (unsigned long long)start >> 10, (unsigned long long)lab >> 10,
              kept ? "kept" : "left to guests");
+    if (log_get_level() == LOG_DEBUG) // else it would fill the ring for nobody
+        machine_tell_map(LOG_DEBUG);
     security_tell_host();
     describe_tables();
     lastlog_tell();

@@ -36,6 +36,9 @@ int machine_time(const struct options *options);
 // What time it is, for the clocks of the VMs. Needs machine_time.
 void machine_wallclock(struct hypervisor *hv);
 
+// Logs the memory map as it was made of what the boot loader gave, a line a range.
+void machine_tell_map(enum log_level level);
+
 // How firmware's tables are read, wherever they are. Needs machine_memory.
 const struct acpi_memory *machine_reader(void);
 

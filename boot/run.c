@@ -40,7 +40,7 @@ static int refuse(const struct hypervisor *hv)
 
 static int run_caps(const struct boot_info *info, const struct hypervisor *hv)
 {
-    identity_say(info);
+    identity_say(info, hv);
     vmx_caps_report(&hv->probe, &hv->caps, &hv->verdict, say, NULL);
     console_list_serial();
     return vmx_verdict_ok(&hv->verdict) ? STATUS_OK : STATUS_NO_GUESTS;

@@ -272,7 +272,9 @@ def refusals():
                " the machine calls itself", machine="qemu", firmware=firmware,
                cmdline="run=caps", status=3, about=6,
                expect=(r"^machine: QEMU, Standard PC \(Q35 .*, version pc-q35\S*; firmware \S+ of ",
-                       r"VMX no$", r"^verdict: no guests here: no VT-x"))
+                       r"^map: 000000100000-[0-9a-f]{12} usable$",
+                       r"^mtrr: 000000100000-00007fffffff WB$" if firmware == "uefi" else
+                       r"^mtrr: 000000100000-0000bfffffff WB$", r"VMX no$", r"^verdict: no guests here: no VT-x"))
           for firmware in ("bios", "uefi")),
     ]
     for uart, name in (("pci", r"[0-9a-f]+ \(PCI 01:04\.0\)"), ("spcr", r"5f8 \(SPCR\)")):
@@ -321,7 +323,9 @@ def pages():
                      r"^-- page 1 of \d+, turned by a key, or by itself$")),
         Boot("boot/no-memory", "too little memory to start with is told on the screen too, before"
              " the final page tables", machine="qemu", mem=8, video="1024x768x32", status=2,
-             about=5, expect=(r"^error: no memory: Corbel needs \d+ KiB", r"^corbel: done: status 2$"),
+             about=5, expect=(r"^error: no memory: Corbel needs \d+ KiB",
+                              r"^map: 000000100000-[0-9a-f]{12} usable$",
+                              r"^corbel: done: status 2$"),
              screen=(r"^error: no memory: Corbel needs \d+ KiB", r"^corbel: done: status 2$")),
         page("-key", "a key turns the page, framebuffer", firmware="uefi", keys=1,
              screen=(r"^Corbel \d", r"^cpu: ", r"^-- page 2 of \d+, a key turns it$")),

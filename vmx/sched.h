@@ -26,7 +26,8 @@ struct sched {
     bool input; // poll() may wake a VM that is halted with no deadline of its own
 };
 
-// Runs the cells until every one has left. Interrupts are off, and on only while all VMs are idle.
+// Runs the cells until every one has left. Interrupts are off, and on only while all VMs are idle
+// and between the pieces of a chore.
 void sched_run(struct sched *sched);
 
 // Runs one VM until it ends; why is in its vm.end.

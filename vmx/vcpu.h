@@ -117,10 +117,10 @@ struct vcpu_spec {
 // An MSR that the guest has used: how often, and who answers for it, with OK or E_FAULT for #GP(0).
 #define MSR_SLOTS 64u
 struct msr_slot {
-    u64 count; // 0: the slot is free
-    u32 msr;
     int (*read)(struct vcpu *vcpu, u32 msr, u64 *value);
     int (*write)(struct vcpu *vcpu, u32 msr, u64 value);
+    u64 count; // 0: the slot is free
+    u32 msr;
 };
 
 // Why vcpu_run() has returned.

@@ -43,6 +43,7 @@ SOFTWARE = "without=tpr-shadow"
 WAYS = (
     Way("", f"mitigations=off {SOFTWARE}", "mitigations=off"),
     Way("auto_", f"mitigations=auto {SOFTWARE}", "mitigations=auto"),
+    Way("apicv_", "mitigations=off", "mitigations=off, the local APIC by the CPU"),
 )
 
 

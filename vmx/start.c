@@ -179,6 +179,8 @@ int vcpu_start(struct vcpu *vcpu, const struct guest_start *start)
     vcpu->cr2 = 0;
     memset(vcpu->dr, 0, sizeof(vcpu->dr));
     vcpu->dr6 = DR6_INIT;
+    // What the CPU keeps of the local APIC may be an earlier guest's: vcpu->inject tells it anew.
+    vcpu->vm->attention |= VM_ATTENTION_EVENT;
     memset(vcpu->switched, 0, sizeof(vcpu->switched));
     return OK;
 }

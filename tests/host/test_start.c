@@ -376,6 +376,33 @@ static void a_multiboot_start_state(void **state)
     rig_close(r);
 }
 
+// What the CPU has of the local APIC is the old guest's, even where nothing of it was lent at the
+// end: a timer that ended with the VM has recalled it.
+static void nothing_of_the_local_apic_is_left(void **state)
+{
+    static const struct guest_start how = {.mode = IMAGE_LONG, .rip = 0x8000, .cr3 = 0x10000};
+    (void)state;
+    struct vmx_rig *r = rig_open(&(struct rig_options){.apicv = true});
+    const u32 *page = r->vm.lapic.cpu.page;
+    lapic_virtual_wire(&r->vm.lapic);
+    lapic_set_tpr(&r->vm.lapic, 0x60);
+    lapic_set_irq(&r->vm.lapic, 0x55, false);
+    assert_non_null(vcpu_prepare(&r->vcpu));
+    assert_int_equal(page[APIC_TPR / 4], 0x60);
+    assert_int_equal(vmcs_read(VMCS_GUEST_INTR_STATUS), 0x55);
+    lapic_recall(&r->vm.lapic);
+    vm_stop(&r->vm, VM_END_RESET, "port CF9H");
+
+    vm_revive(&r->vm);
+    vm_reset_devices(&r->vm);
+    assert_int_equal(start_as(r, &how), OK);
+    assert_non_null(vcpu_prepare(&r->vcpu));
+    assert_int_equal(page[APIC_TPR / 4], 0);
+    assert_int_equal(page[(APIC_IRR + 0x20) / 4], 0);
+    assert_int_equal(vmcs_read(VMCS_GUEST_INTR_STATUS), 0);
+    rig_close(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -390,6 +417,7 @@ int main(void)
         cmocka_unit_test(real_mode_segments_start_at_the_image),
         cmocka_unit_test(flat_segments_have_all_of_memory),
         cmocka_unit_test(nothing_is_left_of_the_guest_before),
+        cmocka_unit_test(nothing_of_the_local_apic_is_left),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -234,7 +234,7 @@ fuzz: $(FUZZ_BINS) ## run every fuzzer for FUZZ_SECONDS=60, keeping what it lear
 .PHONY: test check matrix
 test: $O/.packages-build $O/.packages-run $O/.packages-test ## run every test there is; T=glob picks some
 	@$(PYTHON) tools/test.py --build $O $(if $(T),--only '$(T)')
-matrix: $O/.packages-build $O/.packages-run $O/.packages-test ## run the self-tests on every machine that can be emulated: over an hour
+matrix: $O/.packages-build $O/.packages-run $O/.packages-test ## run the self-tests on every machine that can be emulated: a quarter of an hour
 	@$(PYTHON) tools/test.py --build $O --matrix $(if $(T),--only '$(T)')
 check: $O/.packages-build $O/.packages-run $O/.packages-test ## run the tests that take seconds
 	@$(PYTHON) tools/test.py --build $O --fast $(if $(T),--only '$(T)')

@@ -287,7 +287,7 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fast", action="store_true", help="only what takes seconds")
     parser.add_argument("--matrix", action="store_true",
-                        help="the self-tests on every machine: over an hour")
+                        help="the self-tests on every machine of the matrix")
     parser.add_argument("--only", metavar="GLOB", help="only the steps of such names")
     parser.add_argument("--list", action="store_true", help="name the steps and stop")
     parser.add_argument("--jobs", type=int, default=EMULATORS, help="steps at a time")

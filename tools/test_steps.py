@@ -115,7 +115,7 @@ def comparisons():
     return [
         make("kvm-files", "Debian's KVM, and the program that runs the measuring guest in it",
              "@BUILD@/linux/kvm.cpio", fast=False),
-        Command("bench-kvm", "every measurement is made under KVM too, and takes at least 4.5"
+        Command("bench-kvm", "every measurement is made under KVM too, and takes at least 4"
                 " times as long there, and 5 times without mitigations", about=120, timeout=900,
                 needs=(*KERNEL, "kvm-files"),
                 argv=("python3", "tools/bench_kvm.py", "--build", "@BUILD@", "--check")),

@@ -48,8 +48,13 @@ static void bring_up_cpu(void)
 }
 
 // Nothing that stays may lead to the start's words and functions.
-static void leave(const struct guests *guests)
+static void leave(struct hypervisor *hv, const struct guests *guests)
 {
+    if (console_keep_font(&hv->host) != OK) {
+        log_warn("image: no memory for the screen's font: the start is kept");
+        hv->start.size = 0;
+        return;
+    }
     crash_set_console(NULL);
     if (options.log >= LOG_DEBUG)
         leftover_search(guests);
@@ -89,6 +94,6 @@ int bring_up(u32 mbi, struct hypervisor *hv, struct guests *guests)
     machine_vmx(&options, hv);
     int status = run_mode(&options, &info, hv, guests);
     if (status == STATUS_READY)
-        leave(guests);
+        leave(hv, guests);
     return status;
 }

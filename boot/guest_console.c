@@ -210,18 +210,19 @@ void terminal_poll(void *context)
 
 // ---- life ---------------------------------------------------------------------------------------
 
-void terminal_init(struct terminal *terminal, const struct terminal_config *config)
+INIT void terminal_init(struct terminal *terminal, const struct terminal_config *config)
 {
     memset(terminal, 0, sizeof(*terminal));
     terminal->config = *config;
 }
 
-struct chardev guest_console_chardev(struct guest_console *console)
+INIT struct chardev guest_console_chardev(struct guest_console *console)
 {
     return (struct chardev){.write = write, .ctx = console, .room = room};
 }
 
-void guest_console_attach(struct guest_console *console, struct terminal *terminal, struct vm *vm)
+INIT void guest_console_attach(struct guest_console *console, struct terminal *terminal,
+                               struct vm *vm)
 {
     CHECK(terminal->count < TERMINAL_VMS);
     memset(console, 0, sizeof(*console));
@@ -268,7 +269,7 @@ void guest_console_detach(struct guest_console *console)
     console->terminal = NULL;
 }
 
-void terminal_announce(const struct terminal *terminal)
+INIT void terminal_announce(const struct terminal *terminal)
 {
     if (!terminal->config.input || !terminal->count)
         return;

@@ -8,7 +8,7 @@
 
 static enum end_how how;
 
-void run_end_by(enum end_how by)
+INIT void run_end_by(enum end_how by)
 {
     how = by;
 }

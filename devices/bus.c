@@ -24,7 +24,7 @@ static void forget_recent(struct bus_space *space)
         space->recent[i] = &space->nowhere;
 }
 
-void bus_init(struct bus *bus)
+INIT void bus_init(struct bus *bus)
 {
     memset(bus, 0, sizeof(*bus));
     for (u32 i = 0; i < ARRAY_SIZE(bus->spaces); i++) {
@@ -34,7 +34,7 @@ void bus_init(struct bus *bus)
     }
 }
 
-void bus_give_room(struct bus *bus, enum io_space space, struct bus_range *ranges, u32 n)
+INIT void bus_give_room(struct bus *bus, enum io_space space, struct bus_range *ranges, u32 n)
 {
     bus->spaces[space].ranges = ranges;
     bus->spaces[space].room = n;
@@ -83,7 +83,7 @@ static void range_insert(struct bus_space *space, u32 index, struct bus_range ra
     forget_recent(space);
 }
 
-int bus_attach(struct bus *bus, struct device *dev, enum io_space space, u64 first, u64 size)
+INIT int bus_attach(struct bus *bus, struct device *dev, enum io_space space, u64 first, u64 size)
 {
     const char *where = space_name[space];
     u64 last = first + size - 1;

@@ -19,7 +19,7 @@ static enum io_result debug_exit_access(struct device *dev, struct io_access *io
 static const struct device_ops debug_exit_ops = {.reset = debug_exit_reset,
                                                  .access = debug_exit_access};
 
-void debug_exit_init(struct debug_exit *port, void (*exit)(void *ctx, u32 status), void *ctx)
+INIT void debug_exit_init(struct debug_exit *port, void (*exit)(void *ctx, u32 status), void *ctx)
 {
     *port = (struct debug_exit){
         .dev = {.name = "debug-exit", .ops = &debug_exit_ops},
@@ -28,7 +28,7 @@ void debug_exit_init(struct debug_exit *port, void (*exit)(void *ctx, u32 status
     };
 }
 
-int debug_exit_attach(struct debug_exit *port, struct bus *bus)
+INIT int debug_exit_attach(struct debug_exit *port, struct bus *bus)
 {
     return bus_attach(bus, &port->dev, IO_PORT, DEBUG_EXIT_PORT, DEBUG_EXIT_PORTS);
 }

@@ -417,7 +417,7 @@ static void hpet_reset(struct device *dev)
 
 static const struct device_ops hpet_ops = {.reset = hpet_reset, .access = hpet_access};
 
-void hpet_init(struct hpet *hpet, const struct hpet_config *config)
+INIT void hpet_init(struct hpet *hpet, const struct hpet_config *config)
 {
     *hpet = (struct hpet){
         .dev = {.name = "hpet", .ops = &hpet_ops},
@@ -426,7 +426,7 @@ void hpet_init(struct hpet *hpet, const struct hpet_config *config)
     hpet_reset(&hpet->dev);
 }
 
-int hpet_attach(struct hpet *hpet, struct bus *bus)
+INIT int hpet_attach(struct hpet *hpet, struct bus *bus)
 {
     return bus_attach(bus, &hpet->dev, IO_MEM, HPET_BASE, PAGE_SIZE);
 }

@@ -229,7 +229,7 @@ static void i8042_reset(struct device *dev)
 
 static const struct device_ops i8042_ops = {.reset = i8042_reset, .access = i8042_access};
 
-void i8042_init(struct i8042 *kbc, struct reset_pin reset, struct irq_pin irq1)
+INIT void i8042_init(struct i8042 *kbc, struct reset_pin reset, struct irq_pin irq1)
 {
     *kbc = (struct i8042){
         .dev = {.name = "i8042", .ops = &i8042_ops},
@@ -239,7 +239,7 @@ void i8042_init(struct i8042 *kbc, struct reset_pin reset, struct irq_pin irq1)
     i8042_reset(&kbc->dev);
 }
 
-int i8042_attach(struct i8042 *kbc, struct bus *bus)
+INIT int i8042_attach(struct i8042 *kbc, struct bus *bus)
 {
     int err = bus_attach(bus, &kbc->dev, IO_PORT, I8042_DATA, 1);
     return err == OK ? bus_attach(bus, &kbc->dev, IO_PORT, I8042_COMMAND, 1) : err;

@@ -213,7 +213,7 @@ static void ioapic_reset(struct device *dev)
 
 static const struct device_ops ioapic_ops = {.reset = ioapic_reset, .access = ioapic_access};
 
-void ioapic_init(struct ioapic *ioapic, const struct ioapic_config *config)
+INIT void ioapic_init(struct ioapic *ioapic, const struct ioapic_config *config)
 {
     *ioapic = (struct ioapic){
         .dev = {.name = "ioapic", .ops = &ioapic_ops},
@@ -222,7 +222,7 @@ void ioapic_init(struct ioapic *ioapic, const struct ioapic_config *config)
     ioapic_reset(&ioapic->dev);
 }
 
-int ioapic_attach(struct ioapic *ioapic, struct bus *bus)
+INIT int ioapic_attach(struct ioapic *ioapic, struct bus *bus)
 {
     return bus_attach(bus, &ioapic->dev, IO_MEM, IOAPIC_BASE, PAGE_SIZE);
 }

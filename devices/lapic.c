@@ -59,7 +59,7 @@ static const struct device_ops lapic_device_ops = {
     .access = lapic_page_access,
 };
 
-void lapic_init(struct lapic *lapic, const struct lapic_config *config)
+INIT void lapic_init(struct lapic *lapic, const struct lapic_config *config)
 {
     memset(lapic, 0, sizeof(*lapic));
     lapic->dev = (struct device){.name = "lapic", .ops = &lapic_device_ops};

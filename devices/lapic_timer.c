@@ -145,7 +145,7 @@ void lapic_timer_write_lvt(struct lapic *lapic, u32 value)
     restart(lapic, now, count);
 }
 
-void lapic_timer_init(struct lapic *lapic)
+INIT void lapic_timer_init(struct lapic *lapic)
 {
     const struct lapic_config *config = &lapic->config;
     CHECK(config->timer_hz != 0 && config->clock->hz != 0);

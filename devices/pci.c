@@ -83,7 +83,7 @@ static void pci_reset(struct device *dev)
 
 static const struct device_ops pci_ops = {.reset = pci_reset, .access = pci_access};
 
-void pci_init(struct pci *pci, struct device *cf9)
+INIT void pci_init(struct pci *pci, struct device *cf9)
 {
     *pci = (struct pci){
         .dev = {.name = "pci", .ops = &pci_ops},
@@ -92,7 +92,7 @@ void pci_init(struct pci *pci, struct device *cf9)
     pci_reset(&pci->dev);
 }
 
-int pci_attach(struct pci *pci, struct bus *bus)
+INIT int pci_attach(struct pci *pci, struct bus *bus)
 {
     return bus_attach(bus, &pci->dev, IO_PORT, PCI_CONFIG_ADDRESS, 8);
 }

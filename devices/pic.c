@@ -322,7 +322,7 @@ static void pic_reset(struct device *dev)
 
 static const struct device_ops pic_ops = {.reset = pic_reset, .access = pic_access};
 
-void pic_init(struct pic *pic, struct irq_pin intr)
+INIT void pic_init(struct pic *pic, struct irq_pin intr)
 {
     *pic = (struct pic){
         .dev = {.name = "pic", .ops = &pic_ops},
@@ -331,7 +331,7 @@ void pic_init(struct pic *pic, struct irq_pin intr)
     pic_reset(&pic->dev);
 }
 
-int pic_attach(struct pic *pic, struct bus *bus)
+INIT int pic_attach(struct pic *pic, struct bus *bus)
 {
     int err = bus_attach(bus, &pic->dev, IO_PORT, PIC_MASTER_PORT, 2);
     if (err == OK)

@@ -189,8 +189,8 @@ static void pit_reset(struct device *dev)
 
 static const struct device_ops pit_ops = {.reset = pit_reset, .access = pit_access};
 
-void pit_init(struct pit *pit, const struct clock *clock, struct deadline_queue *queue,
-              struct irq_pin irq0)
+INIT void pit_init(struct pit *pit, const struct clock *clock, struct deadline_queue *queue,
+                   struct irq_pin irq0)
 {
     *pit = (struct pit){
         .dev = {.name = "pit", .ops = &pit_ops},
@@ -203,7 +203,7 @@ void pit_init(struct pit *pit, const struct clock *clock, struct deadline_queue 
     pit_reset(&pit->dev);
 }
 
-int pit_attach(struct pit *pit, struct bus *bus)
+INIT int pit_attach(struct pit *pit, struct bus *bus)
 {
     int err = bus_attach(bus, &pit->dev, IO_PORT, PIT_PORT, 4);
     return err == OK ? bus_attach(bus, &pit->dev, IO_PORT, PIT_PORT_61, 1) : err;

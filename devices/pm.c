@@ -140,7 +140,7 @@ static void pm_reset(struct device *dev)
 
 static const struct device_ops pm_ops = {.reset = pm_reset, .access = pm_access};
 
-void pm_init(struct pm *pm, const struct pm_config *config)
+INIT void pm_init(struct pm *pm, const struct pm_config *config)
 {
     *pm = (struct pm){
         .dev = {.name = "pm", .ops = &pm_ops},
@@ -150,13 +150,13 @@ void pm_init(struct pm *pm, const struct pm_config *config)
     pm_reset(&pm->dev);
 }
 
-int pm_attach(struct pm *pm, struct bus *bus)
+INIT int pm_attach(struct pm *pm, struct bus *bus)
 {
     int err = bus_attach(bus, &pm->dev, IO_PORT, pm->config.base, PM1_CNT + 2);
     return err == OK ? bus_attach(bus, &pm->dev, IO_PORT, pm->config.base + PM_TMR, 4) : err;
 }
 
-void pm_power_button(struct pm *pm)
+INIT void pm_power_button(struct pm *pm)
 {
     pm->status |= PWRBTN_STS;
     pm_update(pm, clock_now(pm->config.clock));

@@ -18,14 +18,14 @@ static enum io_result post_access(struct device *dev, struct io_access *io)
 
 static const struct device_ops post_ops = {.reset = post_reset, .access = post_access};
 
-void post_init(struct post *post)
+INIT void post_init(struct post *post)
 {
     *post = (struct post){
         .dev = {.name = "post", .ops = &post_ops}
     };
 }
 
-int post_attach(struct post *post, struct bus *bus)
+INIT int post_attach(struct post *post, struct bus *bus)
 {
     return bus_attach(bus, &post->dev, IO_PORT, POST_PORT, 1);
 }

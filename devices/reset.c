@@ -45,7 +45,7 @@ static void reset_reset(struct device *dev)
 
 static const struct device_ops reset_ops = {.reset = reset_reset, .access = reset_access};
 
-void reset_init(struct reset *reset, struct reset_pin pin)
+INIT void reset_init(struct reset *reset, struct reset_pin pin)
 {
     *reset = (struct reset){
         .dev = {.name = "reset", .ops = &reset_ops},
@@ -54,7 +54,7 @@ void reset_init(struct reset *reset, struct reset_pin pin)
     reset_reset(&reset->dev);
 }
 
-int reset_attach(struct reset *reset, struct bus *bus)
+INIT int reset_attach(struct reset *reset, struct bus *bus)
 {
     return bus_attach(bus, &reset->dev, IO_PORT, RESET_PORT_92, 1);
 }

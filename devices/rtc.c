@@ -239,7 +239,7 @@ static void rtc_reset(struct device *dev)
 
 static const struct device_ops rtc_ops = {.reset = rtc_reset, .access = rtc_access};
 
-void rtc_init(struct rtc *rtc, const struct rtc_config *config)
+INIT void rtc_init(struct rtc *rtc, const struct rtc_config *config)
 {
     *rtc = (struct rtc){
         .dev = {.name = "rtc", .ops = &rtc_ops},
@@ -254,7 +254,7 @@ void rtc_init(struct rtc *rtc, const struct rtc_config *config)
     rtc_reset(&rtc->dev);
 }
 
-int rtc_attach(struct rtc *rtc, struct bus *bus)
+INIT int rtc_attach(struct rtc *rtc, struct bus *bus)
 {
     return bus_attach(bus, &rtc->dev, IO_PORT, RTC_PORT, 2);
 }

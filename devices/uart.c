@@ -411,7 +411,7 @@ static void uart_reset(struct device *dev)
 static const struct device_ops uart_ops = {
     .reset = uart_reset, .access = uart_access, .take = uart_take};
 
-void uart_init(struct uart *uart, const struct uart_config *config)
+INIT void uart_init(struct uart *uart, const struct uart_config *config)
 {
     *uart = (struct uart){
         .dev = {.name = config->name, .ops = &uart_ops},
@@ -422,7 +422,7 @@ void uart_init(struct uart *uart, const struct uart_config *config)
     uart_reset(&uart->dev);
 }
 
-int uart_attach(struct uart *uart, struct bus *bus)
+INIT int uart_attach(struct uart *uart, struct bus *bus)
 {
     return bus_attach(bus, &uart->dev, IO_PORT, uart->config.port, UART_PORTS);
 }

@@ -49,7 +49,7 @@ static bool continues(const struct run *run, const struct ept_leaf *leaf)
            leaf->attr.rights == run->first.attr.rights && leaf->attr.type == run->first.attr.type;
 }
 
-static void print_run(const struct run *run, ept_line_fn line, void *ctx)
+INIT static void print_run(const struct run *run, ept_line_fn line, void *ctx)
 {
     char text[LINE_SIZE];
     if (run->size == 0)
@@ -65,7 +65,7 @@ static void print_run(const struct run *run, ept_line_fn line, void *ctx)
     line(ctx, text);
 }
 
-void ept_dump(const struct ept *ept, ept_line_fn line, void *ctx)
+INIT void ept_dump(const struct ept *ept, ept_line_fn line, void *ctx)
 {
     struct run run = {0};
     struct ept_leaf leaf;

@@ -6,7 +6,7 @@
 #include "arch/x86_64/lib/string.h"
 #include "ept/table.h"
 
-struct ept_caps ept_caps_decode(u64 msr)
+INIT struct ept_caps ept_caps_decode(u64 msr)
 {
     return (struct ept_caps){
         .execute_only = msr & BIT(0),
@@ -25,7 +25,7 @@ struct ept_caps ept_caps_decode(u64 msr)
     };
 }
 
-const char *ept_caps_lacking(const struct ept_caps *caps)
+INIT const char *ept_caps_lacking(const struct ept_caps *caps)
 {
     if (!caps->walk_4)
         return "EPT page walks of length 4";
@@ -79,7 +79,7 @@ static void free_tree(struct ept *ept, u64 *table, unsigned level)
     free_table(ept, phys_addr(table));
 }
 
-int ept_init(struct ept *ept, const struct ept_config *config)
+INIT int ept_init(struct ept *ept, const struct ept_config *config)
 {
     if (ept_caps_lacking(&config->caps))
         return E_UNSUPP;
@@ -419,7 +419,7 @@ static void rewrite(struct edit *edit, u64 gpa, u64 end, u64 mask, u64 value)
 }
 
 // Both kinds of change to what is mapped; value's rights matter to the policy on executable pages.
-static int change(struct ept *ept, u64 gpa, u64 size, u64 mask, u64 value)
+INIT static int change(struct ept *ept, u64 gpa, u64 size, u64 mask, u64 value)
 {
     int rc = check_range(gpa, size, ept->gpa_limit);
     if (rc != OK)
@@ -437,13 +437,13 @@ static int change(struct ept *ept, u64 gpa, u64 size, u64 mask, u64 value)
     return rc;
 }
 
-int ept_protect(struct ept *ept, gpa_t gpa, u64 size, unsigned rights)
+INIT int ept_protect(struct ept *ept, gpa_t gpa, u64 size, unsigned rights)
 {
     int rc = check_rights(ept, rights);
     return rc == OK ? change(ept, gpa.raw, size, EPT_RWX, rights) : rc;
 }
 
-int ept_retype(struct ept *ept, gpa_t gpa, u64 size, enum mem_type type)
+INIT int ept_retype(struct ept *ept, gpa_t gpa, u64 size, enum mem_type type)
 {
     if (!ept_type_valid(type))
         return E_INVAL;

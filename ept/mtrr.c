@@ -17,13 +17,6 @@ unsigned mtrr_count(u64 cap)
     return count < MTRR_VARIABLE_MAX ? (unsigned)count : MTRR_VARIABLE_MAX;
 }
 
-u32 mtrr_fixed_msr(unsigned index)
-{
-    if (index == 0)
-        return IA32_MTRR_FIX64K_00000;
-    return index < 3 ? IA32_MTRR_FIX16K_80000 + index - 1 : IA32_MTRR_FIX4K_C0000 + index - 3;
-}
-
 // ---- decoding ----------------------------------------------------------------------------------
 
 static u8 decode_type(struct mtrr_state *state, u64 value)

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "arch/x86_64/lib/types.h"
+#include "arch/x86_64/regs/msr.h"
 #include "arch/x86_64/regs/pte.h"
 
 // 64K x 8, 16K x 16 and 4K x 64 are eleven MSRs, in the order of their numbers and of the memory.
@@ -26,7 +27,12 @@ struct mtrr_msrs {
 unsigned mtrr_count(u64 cap);
 
 // The MSR number of fixed[index].
-u32 mtrr_fixed_msr(unsigned index);
+static inline u32 mtrr_fixed_msr(unsigned index)
+{
+    if (index == 0)
+        return IA32_MTRR_FIX64K_00000;
+    return index < 3 ? IA32_MTRR_FIX16K_80000 + index - 1 : IA32_MTRR_FIX4K_C0000 + index - 3;
+}
 
 struct mtrr_variable {
     u64 value; // an address matches if (address & mask) == value

@@ -3,7 +3,7 @@
 #include "ept/ept.h"
 #include "ept/table.h"
 
-int ept_translate(const struct ept *ept, gpa_t gpa, unsigned need, hpa_t *out, u64 *left)
+INIT int ept_translate(const struct ept *ept, gpa_t gpa, unsigned need, hpa_t *out, u64 *left)
 {
     if (gpa.raw >= ept->gpa_limit)
         return E_NOENT;
@@ -19,7 +19,7 @@ int ept_translate(const struct ept *ept, gpa_t gpa, unsigned need, hpa_t *out, u
     return (entry & need) == need ? OK : E_FAULT;
 }
 
-bool ept_next_leaf(const struct ept *ept, gpa_t from, struct ept_leaf *out)
+INIT bool ept_next_leaf(const struct ept *ept, gpa_t from, struct ept_leaf *out)
 {
     for (u64 at = from.raw; at < ept->gpa_limit;) {
         unsigned level;

@@ -18,7 +18,7 @@ static void add_map(struct pc_memory *m, u64 from, u64 to, enum e820_type type)
         m->map[m->nmap++] = (struct e820_entry){from, to - from, type};
 }
 
-int pc_memory_init(struct pc_memory *m, u64 size)
+INIT int pc_memory_init(struct pc_memory *m, u64 size)
 {
     if (size < PC_MEMORY_MIN || size > PC_MEMORY_MAX || !is_aligned(size, PAGE_SIZE))
         return E_INVAL;

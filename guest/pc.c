@@ -125,7 +125,7 @@ static struct irq_pin hpet_irq(struct vm *vm, unsigned line)
     return (struct irq_pin){.set = hpet_legacy_set, .ctx = &vm->hpet, .line = line};
 }
 
-static void init_devices(struct vm *vm, const struct vm_config *config)
+INIT static void init_devices(struct vm *vm, const struct vm_config *config)
 {
     struct lapic_config lapic = {
         .bsp = true,
@@ -183,7 +183,7 @@ static void init_devices(struct vm *vm, const struct vm_config *config)
     post_init(&vm->post);
 }
 
-static int attach_devices(struct vm *vm)
+INIT static int attach_devices(struct vm *vm)
 {
     int err = bus_attach(&vm->bus, &vm->lapic.dev, IO_MEM, APIC_DEFAULT_BASE, PAGE_SIZE);
     if (err == OK)
@@ -213,7 +213,7 @@ static int attach_devices(struct vm *vm)
     return err;
 }
 
-int vm_init_devices(struct vm *vm, const struct vm_config *config)
+INIT int vm_init_devices(struct vm *vm, const struct vm_config *config)
 {
     bus_init(&vm->bus);
     init_devices(vm, config);

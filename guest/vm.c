@@ -51,7 +51,7 @@ void vm_revive(struct vm *vm)
     vm->end_text[0] = '\0';
 }
 
-int vm_init(struct vm *vm, const struct vm_config *config)
+INIT int vm_init(struct vm *vm, const struct vm_config *config)
 {
     memset(vm, 0, sizeof(*vm));
     str_copy(vm->name, sizeof(vm->name), config->name);
@@ -75,7 +75,7 @@ void vm_destroy(struct vm *vm)
 
 // ---- memory -----------------------------------------------------------------------------------
 
-int vm_note_ram(struct vm *vm, struct vm_ram ram)
+INIT int vm_note_ram(struct vm *vm, struct vm_ram ram)
 {
     const struct vm_ram *last = vm->nram ? &vm->ram[vm->nram - 1] : NULL;
 
@@ -97,7 +97,7 @@ static struct ept_attr ram_attr(const struct vm_ram *ram)
     return (struct ept_attr){.rights = EPT_R | EPT_W | EPT_X, .type = ram->type};
 }
 
-int vm_add_ram(struct vm *vm, struct vm_ram ram)
+INIT int vm_add_ram(struct vm *vm, struct vm_ram ram)
 {
     int err = vm_note_ram(vm, ram);
     if (err == OK && !ram.lazy) {
@@ -131,7 +131,7 @@ static void clear_ram(struct vm *vm, u32 first)
             memset(phys_ptr(vm->ram[i].hpa), 0, vm->ram[i].size);
 }
 
-int vm_alloc_ram(struct vm *vm, gpa_t gpa, u64 size, bool lazy)
+INIT int vm_alloc_ram(struct vm *vm, gpa_t gpa, u64 size, bool lazy)
 {
     // What lies before the first 2 MiB boundary is a piece of its own: the rest gets large leaves.
     u64 head = align_up(gpa.raw, SIZE_2M) - gpa.raw;
@@ -177,7 +177,7 @@ bool vm_clear_ram_piece(struct vm *vm, u64 *done, u64 most)
     return true;
 }
 
-void vm_clear_ram(struct vm *vm)
+INIT void vm_clear_ram(struct vm *vm)
 {
     clear_ram(vm, 0);
 }

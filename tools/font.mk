@@ -19,6 +19,7 @@ $O/k/font.o: $O/font.c arch/x86_64/font.h Makefile
 	@mkdir -p $(@D)
 	$(call say,CC,$<)
 	$Q$(CC) $(KFLAGS) -c $< -o $@
+	$Qobjcopy --prefix-alloc-sections=.init $@
 
 $O/h/font.o $O/f/font.o: $O/font.c arch/x86_64/font.h Makefile
 	@mkdir -p $(@D)

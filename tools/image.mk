@@ -30,16 +30,17 @@ HOT_C := $(wildcard vmx/exit_*.c) \
 	vmx/walk.c
 # Room between functions and around loops makes nothing faster by a tick and costs 5 KiB.
 DENSE := $(if $(findstring clang,$(CC)),,-fno-align-functions -fno-align-jumps -fno-align-loops -fno-align-labels)
-OPTIMIZE = $(if $(filter $<,$(HOT_C)),-O2 $(DENSE))
+# Elsewhere a few comparisons take less room than a table of 8-byte addresses.
+OPTIMIZE = $(if $(filter $<,$(HOT_C)),-O2 $(DENSE),-fno-jump-tables)
 
 # What the image may take of text and read-only data, in KiB: docs/performance.md says what counts.
 # The budget is that of the kernel as it is shipped; other builds are only kept within reason.
-IMAGE_KIB := $(if $(findstring clang,$(CC))$(KEXTRA),400,210)
+IMAGE_KIB := $(if $(findstring clang,$(CC))$(KEXTRA),400,171)
 KLDFLAGS += -Wl,--defsym=image_kib=$(IMAGE_KIB)
 
 # The laboratory: what only self-tests, measurements, grading, run=caps and the guests that come with
 # the kernel need. It lies at the image's end, and a run without it gives its memory to the guests
-# (run_needs_lab). Only boot/run.c refers to it, in such runs; tools/check-kernel.sh looks.
+# (run_needs_lab). Only boot/run.c refers to it, in such runs; tools/references.py looks.
 LAB := $(wildcard tests/kernel/*.c tests/kernel/*.asm boot/bench*.c) \
 	arch/x86_64/lib/selftest.c \
 	arch/x86_64/smbios.c \
@@ -59,11 +60,12 @@ LAB := $(wildcard tests/kernel/*.c tests/kernel/*.asm boot/bench*.c) \
 	vmx/entry_try.asm
 
 # What only the start needs, from the boot loader's hand-over until guests stand ready. Such a file's
-# code, constants and variables lie before the laboratory, and where the laboratory is left to guests
-# they are too, once the start is over (boot/start_over.c). Other files may not refer to them but for
-# bring_up(), nor these store an address of theirs in what stays: tools/check-kernel.sh looks for the
-# one, boot/leftover.c for the other.
-INIT := arch/x86_64/acpi.c \
+# code, constants and variables lie before the laboratory, with the functions and constants that
+# other files mark INIT, and where the laboratory is left to guests they are too, once the start is
+# over (boot/start_over.c). What stays may not refer to them but for bring_up(), nor they store an
+# address of theirs in what stays: tools/references.py looks for the one, boot/leftover.c for the
+# other.
+INIT_FILES := arch/x86_64/acpi.c \
 	arch/x86_64/acpi_madt.c \
 	arch/x86_64/ap_start.asm \
 	arch/x86_64/console_open.c \
@@ -75,6 +77,7 @@ INIT := arch/x86_64/acpi.c \
 	arch/x86_64/host_lapic_init.c \
 	arch/x86_64/idt.c \
 	arch/x86_64/irq_route.c \
+	arch/x86_64/outer.c \
 	arch/x86_64/pagetable.c \
 	arch/x86_64/paging_build.c \
 	arch/x86_64/pic.c \
@@ -99,7 +102,9 @@ INIT := arch/x86_64/acpi.c \
 	boot/wallclock.c \
 	boot/why.c \
 	boot/words.c \
+	ept/mtrr.c \
+	vmx/caps.c \
 	vmx/mitigations.c
 
 into_place = $(if $(filter $<,$(LAB)),$Qobjcopy --prefix-alloc-sections=.lab $@)\
-$(if $(filter $<,$(INIT)),$Qobjcopy --prefix-alloc-sections=.init $@)
+$(if $(filter $<,$(INIT_FILES)),$Qobjcopy --prefix-alloc-sections=.init $@)

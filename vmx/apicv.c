@@ -15,7 +15,7 @@
 
 // ---- choosing ---------------------------------------------------------------------------------
 
-void apicv_choose(const struct ctl_allowed *proc, u32 values[CTL_WORDS])
+INIT void apicv_choose(const struct ctl_allowed *proc, u32 values[CTL_WORDS])
 {
     if (proc->must & CR8_EXITS)
         values[CTL_PROC] &= ~(u32)PROC_TPR_SHADOW;
@@ -186,7 +186,7 @@ static void inject_beside_delivery(struct vcpu *v)
 
 // ---- setting up -------------------------------------------------------------------------------
 
-void apicv_start(struct vcpu *vcpu, const u32 values[CTL_WORDS])
+INIT void apicv_start(struct vcpu *vcpu, const u32 values[CTL_WORDS])
 {
     struct apicv *a = &vcpu->apicv;
     bool delivery = values[CTL_PROC2] & PROC2_VIRT_INTR;

@@ -33,7 +33,7 @@ static void invalidate(void *ctx)
 
 static const struct ept_ops ept_ops = {alloc_table, free_table, invalidate};
 
-int cell_create(struct hypervisor *hv, const struct cell_config *config, struct cell **out)
+INIT int cell_create(struct hypervisor *hv, const struct cell_config *config, struct cell **out)
 {
     hpa_t memory;
     int err = frame_alloc(&hv->host, CELL_FRAMES, PAGE_SIZE, 0, &memory);

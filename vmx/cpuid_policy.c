@@ -62,7 +62,7 @@ struct leaf_row {
      CPUID_80000001_EDX_RDTSCP | CPUID_80000001_EDX_LM)
 
 // Those of LEAF_ZERO that say something are filled in by fill_own().
-static const struct leaf_row rows[] = {
+INIT_CONST static const struct leaf_row rows[] = {
     {0x00,       LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                          },
     {0x01,       LEAF_MASK, 0, {ALL, 0x0000ff00u, SHOWN_1_ECX, SHOWN_1_EDX}  },
     {0x02,       LEAF_MASK, 0, {ALL, ALL, ALL, ALL}                          },
@@ -142,7 +142,7 @@ static void fill_xsave(struct cpuid_entry *e, const struct cpuid_config *c)
     }
 }
 
-u64 cpuid_crystal_hz(u64 tsc_hz)
+INIT u64 cpuid_crystal_hz(u64 tsc_hz)
 {
     while (tsc_hz >> 32)
         tsc_hz /= 2;
@@ -221,7 +221,7 @@ static bool host_has(const struct cpuid_config *c, u32 leaf)
     return leaf <= c->host(leaf & 0x80000000u, 0).eax;
 }
 
-void cpuid_build(struct cpuid_table *table, const struct cpuid_config *config)
+INIT void cpuid_build(struct cpuid_table *table, const struct cpuid_config *config)
 {
     memset(table, 0, sizeof(*table));
     for (u32 i = 0; i < CPUID_READY; i++)

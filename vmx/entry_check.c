@@ -223,14 +223,14 @@ unsigned entry_check(const struct entry_state *state, entry_violation_fn violati
     return to.count;
 }
 
-void entry_rule_set_check(const struct entry_state *state, struct entry_rule_set *violated)
+INIT void entry_rule_set_check(const struct entry_state *state, struct entry_rule_set *violated)
 {
     struct entry_violations to = {.set = violated};
     *violated = (struct entry_rule_set){0};
     judge(state, &to);
 }
 
-bool entry_rule_set_empty(const struct entry_rule_set *set)
+INIT bool entry_rule_set_empty(const struct entry_rule_set *set)
 {
     u64 any = 0;
     for (unsigned i = 0; i < ARRAY_SIZE(set->words); i++)
@@ -238,7 +238,7 @@ bool entry_rule_set_empty(const struct entry_rule_set *set)
     return !any;
 }
 
-unsigned entry_rule_set_next(const struct entry_rule_set *set, unsigned from)
+INIT unsigned entry_rule_set_next(const struct entry_rule_set *set, unsigned from)
 {
     for (unsigned word = from / 64; word < ARRAY_SIZE(set->words); word++, from = 0) {
         u64 left = set->words[word] >> from % 64 << from % 64;

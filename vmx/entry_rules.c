@@ -34,7 +34,7 @@ const char *entry_section_title(enum entry_section section)
     return sections[section].title;
 }
 
-enum entry_group entry_section_group(enum entry_section section)
+INIT enum entry_group entry_section_group(enum entry_section section)
 {
     return sections[section].group;
 }
@@ -313,7 +313,7 @@ const struct entry_rule entry_rules[] = {
 
 const unsigned entry_rules_count = ARRAY_SIZE(entry_rules);
 
-const struct entry_rule *entry_rule_find(const char *id, size_t length)
+INIT const struct entry_rule *entry_rule_find(const char *id, size_t length)
 {
     for (unsigned i = 0; i < entry_rules_count; i++)
         if (strlen(entry_rules[i].id) == length && !memcmp(entry_rules[i].id, id, length))

@@ -200,7 +200,7 @@ void sched_run(struct sched *sched)
     }
 }
 
-void cell_run(struct cell *cell)
+INIT void cell_run(struct cell *cell)
 {
     struct sched sched = {.cells = {cell}, .count = 1};
     sched_run(&sched);

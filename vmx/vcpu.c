@@ -198,7 +198,7 @@ static void read_host_msrs(struct vcpu *v, const struct mitigations *mitigations
     (void)rdmsr_safe(IA32_MISC_ENABLE, &v->host_misc_enable);
 }
 
-void vcpu_guard(struct vcpu *vcpu, const struct mitigations *mitigations, u64 host_spec_ctrl)
+INIT void vcpu_guard(struct vcpu *vcpu, const struct mitigations *mitigations, u64 host_spec_ctrl)
 {
     CHECK(!vcpu->loaded);
     vcpu->mitigations = mitigations;
@@ -210,8 +210,8 @@ void vcpu_guard(struct vcpu *vcpu, const struct mitigations *mitigations, u64 ho
     vcpu->way = WAY_COUNT; // none yet
 }
 
-int vcpu_init(struct vcpu *vcpu, struct vm *vm, const struct vmx_caps *caps,
-              const struct mitigations *mitigations, struct frame_pool *frames)
+INIT int vcpu_init(struct vcpu *vcpu, struct vm *vm, const struct vmx_caps *caps,
+                   const struct mitigations *mitigations, struct frame_pool *frames)
 {
     u32 values[CTL_WORDS];
 
@@ -397,7 +397,7 @@ void vcpu_host_machine_check(void)
     raise_machine_check();
 }
 
-void vcpu_nmi(struct vcpu *vcpu)
+INIT void vcpu_nmi(struct vcpu *vcpu)
 {
     vcpu->nmi = true;
     vcpu->vm->attention |= VM_ATTENTION_EVENT;

@@ -19,7 +19,7 @@ struct enable_call {
 
 // Only one call is under way at a time, and the caller waits for it, so the log and the frames are
 // this CPU's while it lasts.
-static void enable(void *arg)
+INIT static void enable(void *arg)
 {
     struct enable_call *call = arg;
 
@@ -29,7 +29,7 @@ static void enable(void *arg)
 }
 
 // Guests run on the boot CPU: one that is left out is missed by nobody.
-static void report(const struct cpu *cpu, const struct enable_call *call)
+INIT static void report(const struct cpu *cpu, const struct enable_call *call)
 {
     char why[128];
     if (call->different)
@@ -52,7 +52,7 @@ static void leave(void)
     vmx_disable(NULL);
 }
 
-void vmx_enable_others(struct hypervisor *hv)
+INIT void vmx_enable_others(struct hypervisor *hv)
 {
     static struct enable_call call; // large
     unsigned good = 1;

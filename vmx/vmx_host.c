@@ -16,7 +16,7 @@
 #define INV_ALL    2u
 
 // 0 for an MSR that this CPU does not have.
-static u64 read_or_zero(u32 msr)
+INIT static u64 read_or_zero(u32 msr)
 {
     u64 value = 0;
     return rdmsr_safe(msr, &value) ? value : 0;
@@ -46,7 +46,7 @@ static void read_vmx_msrs(struct vmx_msrs *m)
     m->exit2 = read_or_zero(IA32_VMX_EXIT_CTLS2);
 }
 
-void vmx_probe_cpu(struct vmx_probe *probe)
+INIT void vmx_probe_cpu(struct vmx_probe *probe)
 {
     memset(probe, 0, sizeof(*probe));
     str_copy(probe->vendor, sizeof(probe->vendor), cpu_features.vendor);
@@ -59,7 +59,7 @@ void vmx_probe_cpu(struct vmx_probe *probe)
     read_vmx_msrs(&probe->msrs);
 }
 
-int vmx_region_alloc(const struct vmx_caps *caps, struct frame_pool *frames, hpa_t *out)
+INIT int vmx_region_alloc(const struct vmx_caps *caps, struct frame_pool *frames, hpa_t *out)
 {
     int err = frame_alloc(frames, 1, PAGE_SIZE, caps->region_below_4g ? SIZE_4G : 0, out);
     if (err)
@@ -83,14 +83,14 @@ static int unlock_feature_control(void)
     return OK;
 }
 
-void vmx_flush_all(const struct vmx_caps *caps)
+INIT void vmx_flush_all(const struct vmx_caps *caps)
 {
     vmx_invept(caps, 0);
     if (vmx_has_invvpid(caps->ept_vpid))
         CHECK(invvpid(INV_ALL, (struct inv_descriptor){0, 0}) == VMX_SUCCEED);
 }
 
-int vmx_enable(const struct vmx_caps *caps, struct frame_pool *frames)
+INIT int vmx_enable(const struct vmx_caps *caps, struct frame_pool *frames)
 {
     CHECK(this_cpu()->vmxon.raw == 0);
     int err = unlock_feature_control();

@@ -3,6 +3,7 @@
 // screen, as far as each is there.
 #pragma once
 
+#include "arch/x86_64/lib/frame.h"
 #include "arch/x86_64/port_io.h"
 #include "arch/x86_64/ramlog.h"
 #include "arch/x86_64/screen.h"
@@ -25,7 +26,11 @@ struct console_config {
 // says in one line what was found. Nothing found is not an error: the log goes on in its ring.
 void console_init(const struct console_config *config);
 
-// Whether that has been called.
+// Moves the font that the screen uses, if it uses one, into frames of the pool: the start, which
+// holds all fonts, is over. E_NOMEM.
+MUST_CHECK int console_keep_font(struct frame_pool *frames);
+
+// Whether console_init() has been called.
 bool console_is_open(void);
 
 // Writes text everywhere; a newline becomes CR LF on the serial port. Not locked: the log's lock

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MIT
 // Finding the console's ports and its screen.
 #include "arch/x86_64/console_parts.h"
+#include "arch/x86_64/lib/bits.h"
 #include "arch/x86_64/lib/err.h"
 #include "arch/x86_64/lib/fmt.h"
 #include "arch/x86_64/lib/log.h"
+#include "arch/x86_64/lib/phys.h"
 
 // Where ports are looked for.
 static struct {
@@ -119,6 +121,18 @@ void console_init(const struct console_config *config)
     init_screen(&config->screen);
     log_set_sink(console_write, true);
     report(config);
+}
+
+int console_keep_font(struct frame_pool *frames)
+{
+    if (console.draw != fbcon_draw)
+        return OK;
+    u64 bytes = align_up(fbcon_font_size(&console.fb), PAGE_SIZE);
+    hpa_t memory;
+    int err = frame_alloc(frames, bytes >> PAGE_SHIFT, PAGE_SIZE, 0, &memory);
+    if (err == OK)
+        fbcon_move_font(&console.fb, phys_ptr(memory));
+    return err;
 }
 
 // ---- input ------------------------------------------------------------------------------------

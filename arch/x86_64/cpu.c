@@ -11,7 +11,7 @@ static struct cpu boot_cpu = {.state = CPU_ONLINE};
 struct cpu *cpus[MAX_CPUS] = {&boot_cpu};
 struct cpu_features cpu_features;
 
-u32 cpu_microcode(void)
+INIT u32 cpu_microcode(void)
 {
     u64 revision = 0;
     if (!cpu_features.intel || !wrmsr_safe(IA32_BIOS_SIGN_ID, 0))

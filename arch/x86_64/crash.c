@@ -21,17 +21,17 @@ static u32 crashes;     // of that CPU
 static char report[4096];
 static char last_lines[4096];
 
-void crash_set_end(void (*end)(int status))
+INIT void crash_set_end(void (*end)(int status))
 {
     end_machine = end;
 }
 
-void crash_set_console(void (*open)(void))
+INIT void crash_set_console(void (*open)(void))
 {
     open_console = open;
 }
 
-void crash_set_machine(const char *line)
+INIT void crash_set_machine(const char *line)
 {
     str_copy(machine, sizeof(machine), line);
 }

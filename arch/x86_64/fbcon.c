@@ -2,6 +2,7 @@
 #include "arch/x86_64/fbcon.h"
 
 #include "arch/x86_64/lib/err.h"
+#include "arch/x86_64/lib/string.h"
 #include "arch/x86_64/textgrid.h"
 
 // The top bits of an 8-bit intensity, in the channel's place.
@@ -41,7 +42,7 @@ static bool can_show(const struct screen *screen)
 
 // Sizes of characters, in ascending order: the small font, the large font, the large font doubled
 // and so on.
-static void set_size(struct fbcon *fb, const struct screen *screen, u32 size)
+INIT static void set_size(struct fbcon *fb, const struct screen *screen, u32 size)
 {
     fb->font = size ? &font_large : &font_small;
     fb->scale = size ? size : 1;
@@ -60,7 +61,7 @@ static void choose_size(struct fbcon *fb, const struct screen *screen)
         set_size(fb, screen, ++size);
 }
 
-int fbcon_init(struct fbcon *fb, const struct screen *screen)
+INIT int fbcon_init(struct fbcon *fb, const struct screen *screen)
 {
     if (!can_show(screen))
         return E_UNSUPP;
@@ -75,6 +76,26 @@ int fbcon_init(struct fbcon *fb, const struct screen *screen)
     choose_size(fb, screen);
     fbcon_set_colours(fb, RGB_INK, RGB_PAPER);
     return OK;
+}
+
+INIT static size_t lines_size(const struct font *font)
+{
+    return (FONT_LAST - FONT_FIRST + 1) * font->height * sizeof(font->lines[0]);
+}
+
+INIT size_t fbcon_font_size(const struct fbcon *fb)
+{
+    return sizeof(struct font) + lines_size(fb->font);
+}
+
+INIT void fbcon_move_font(struct fbcon *fb, void *memory)
+{
+    struct font *font = memory;
+    u16 *lines = (u16 *)(font + 1);
+    memcpy(lines, fb->font->lines, lines_size(fb->font));
+    *font = *fb->font;
+    font->lines = lines;
+    fb->font = font;
 }
 
 void fbcon_set_colours(struct fbcon *fb, u32 ink, u32 paper)

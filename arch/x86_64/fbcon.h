@@ -28,6 +28,11 @@ struct fbcon {
 // larger still where the grid has no room for so many. E_UNSUPP if this cannot show the screen.
 int fbcon_init(struct fbcon *fb, const struct screen *screen);
 
+// The bytes that its font takes, and moving it: the fonts themselves go with the start. memory is
+// 8-aligned.
+size_t fbcon_font_size(const struct fbcon *fb);
+void fbcon_move_font(struct fbcon *fb, void *memory);
+
 // Sets the colours (RRGGBB) that characters are drawn in from now on.
 void fbcon_set_colours(struct fbcon *fb, u32 ink, u32 paper);
 

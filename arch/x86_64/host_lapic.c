@@ -36,17 +36,17 @@ void host_lapic_write(u32 offset, u32 value)
         wrmsr(x2apic_msr(offset), value);
 }
 
-void host_lapic_use(volatile u8 *page)
+INIT void host_lapic_use(volatile u8 *page)
 {
     lapic.page = page;
 }
 
-bool host_lapic_x2(void)
+INIT bool host_lapic_x2(void)
 {
     return !lapic.page;
 }
 
-u32 host_lapic_id(void)
+INIT u32 host_lapic_id(void)
 {
     u32 id = host_lapic_read(APIC_ID);
     return lapic.page ? id >> 24 : id;
@@ -57,7 +57,7 @@ void host_lapic_eoi(void)
     host_lapic_write(APIC_EOI, 0);
 }
 
-u64 host_lapic_strays(void)
+INIT u64 host_lapic_strays(void)
 {
     return lapic.strays;
 }
@@ -101,7 +101,7 @@ void host_lapic_ipi(u32 apic_id, u32 icr)
     wait_sent();
 }
 
-void host_lapic_self_ipi(u8 vector)
+INIT void host_lapic_self_ipi(u8 vector)
 {
     if (!lapic.page) {
         host_lapic_write(APIC_SELF_IPI, vector);

@@ -8,7 +8,7 @@
 
 static hpa_t root;
 
-void paging_use(hpa_t table)
+INIT void paging_use(hpa_t table)
 {
     root = table;
     paging_load();

@@ -17,7 +17,7 @@ static struct {
     bool have_reg;
 } power;
 
-void power_set_reset(const struct reset_register *reg, volatile u8 *memory)
+INIT void power_set_reset(const struct reset_register *reg, volatile u8 *memory)
 {
     power.reg = *reg;
     power.memory = memory;

@@ -60,7 +60,7 @@ static bool is_good(const struct area *area, unsigned slot)
 }
 
 // The slot with the latest good log, or SLOTS.
-static unsigned latest(const struct area *area)
+INIT static unsigned latest(const struct area *area)
 {
     unsigned found = SLOTS;
     for (unsigned i = 0; i < SLOTS; i++)
@@ -75,7 +75,7 @@ static char ring_at(const struct ramlog_old *old, u64 at)
     return old->text[at & (RAMLOG_TEXT - 1)];
 }
 
-bool ramlog_find(const void *memory, struct ramlog_old *old)
+INIT bool ramlog_find(const void *memory, struct ramlog_old *old)
 {
     const struct area *area = memory;
     unsigned slot = latest(area);
@@ -92,7 +92,7 @@ bool ramlog_find(const void *memory, struct ramlog_old *old)
     return true;
 }
 
-bool ramlog_next_line(struct ramlog_old *old, char *line, size_t size)
+INIT bool ramlog_next_line(struct ramlog_old *old, char *line, size_t size)
 {
     size_t length = 0;
     if (old->at == old->end)
@@ -122,8 +122,8 @@ static void seal(struct ramlog *log)
     flush(log, log->header, sizeof(*log->header));
 }
 
-void ramlog_start(struct ramlog *log, void *memory, u32 run,
-                  void (*flush_bytes)(const volatile void *at, size_t size))
+INIT void ramlog_start(struct ramlog *log, void *memory, u32 run,
+                       void (*flush_bytes)(const volatile void *at, size_t size))
 {
     struct area *area = memory;
     unsigned slot = latest(area) == 0 ? 1 : 0;

@@ -115,7 +115,7 @@ static void drop_received(const struct serial *serial)
 }
 
 // Sends a byte to the UART's own receiver.
-static bool loopback_returns(const struct serial *serial, u8 value)
+INIT static bool loopback_returns(const struct serial *serial, u8 value)
 {
     put(serial, REG_THR, value);
     // The byte has left the transmitter for good when this is over: the next one finds it empty,
@@ -140,8 +140,8 @@ static bool probe(const struct serial *serial)
     return works;
 }
 
-int serial_init(struct serial *serial, const struct port_io *io, const struct uart_place *place,
-                volatile void *memory)
+INIT int serial_init(struct serial *serial, const struct port_io *io,
+                     const struct uart_place *place, volatile void *memory)
 {
     *serial = (struct serial){.io = io, .place = *place, .memory = memory};
     if (place->space == UART_NOWHERE || (place->space == UART_MEMORY && !memory) ||
@@ -203,7 +203,7 @@ static void set_interrupts(const struct serial *serial, bool on)
     put(serial, REG_IER, on ? IER_RECEIVED | IER_LINE : 0);
 }
 
-void serial_listen(struct serial *serial, struct serial_input *input, void (*arrived)(void))
+INIT void serial_listen(struct serial *serial, struct serial_input *input, void (*arrived)(void))
 {
     if (serial->absent)
         return;
@@ -265,7 +265,7 @@ bool serial_holds(const struct serial *serial, u8 byte)
 }
 
 // The interrupt of an empty THR comes once when it is turned on; reading IIR ends it.
-void serial_provoke(struct serial *serial, bool on)
+INIT void serial_provoke(struct serial *serial, bool on)
 {
     if (!serial->input)
         return;

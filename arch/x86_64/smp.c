@@ -24,7 +24,7 @@ unsigned smp_online(void)
     return smp.online;
 }
 
-void smp_add(struct cpu *cpu)
+INIT void smp_add(struct cpu *cpu)
 {
     cpus[smp.online++] = cpu;
 }
@@ -80,8 +80,10 @@ int smp_call(struct cpu *cpu, void (*fn)(void *arg), void *arg)
     u32 number = cpu->call_done + 1;
     __atomic_store_n(&cpu->call_asked, number, __ATOMIC_RELEASE);
     host_lapic_ipi(cpu->apic_id, APIC_ICR_ASSERT | VECTOR_CALL);
-    if (smp_wait_for(&cpu->call_done, number, CALL_US))
+    if (smp_wait_for(&cpu->call_done, number, CALL_US)) {
+        cpu->call = NULL; // it may go with the start
         return OK;
+    }
     cpu->state = CPU_LOST;
     log_warn("cpu %u (APIC ID %u) does not answer any more", cpu->id, cpu->apic_id);
     return E_TIMEOUT;
@@ -98,7 +100,7 @@ unsigned smp_call_others(void (*fn)(void *arg), void *arg)
 
 // ---- stopping ---------------------------------------------------------------------------------
 
-void smp_set_leave(void (*leave)(void))
+INIT void smp_set_leave(void (*leave)(void))
 {
     smp.leave = leave;
 }

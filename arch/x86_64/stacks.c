@@ -3,14 +3,14 @@
 
 static struct ist_stack boot_ist_stacks[IST_END - 1] __attribute__((section(".bss.stacks")));
 
-void stacks_boot(struct cpu *cpu)
+INIT void stacks_boot(struct cpu *cpu)
 {
     cpu->stack_top = boot_stack_top;
     for (unsigned i = 0; i < IST_END - 1; i++)
         cpu->ist_tops[i] = boot_ist_stacks[i].bytes + IST_STACK_SIZE;
 }
 
-u8 *ist_stack_top(u32 cpu_id, unsigned ist)
+INIT u8 *ist_stack_top(u32 cpu_id, unsigned ist)
 {
     return cpus[cpu_id]->ist_tops[ist - 1];
 }

@@ -7,7 +7,7 @@
 #define BEL 0x07
 #define TAB 8u
 
-void textgrid_init(struct textgrid *grid, u32 columns, u32 rows)
+INIT void textgrid_init(struct textgrid *grid, u32 columns, u32 rows)
 {
     grid->columns = (u16)(columns < TEXTGRID_MAX_COLUMNS ? columns : TEXTGRID_MAX_COLUMNS);
     grid->rows = (u16)(rows < TEXTGRID_MAX_ROWS ? rows : TEXTGRID_MAX_ROWS);

@@ -73,7 +73,7 @@ static void set_mode(enum apic_timer_mode mode)
     mfence();
 }
 
-int timer_init(void)
+INIT int timer_init(void)
 {
     timer.by_deadline = cpu_features.tsc_deadline;
     host_lapic_write(APIC_TDCR, DIVIDE_BY_1);

@@ -25,13 +25,13 @@ struct idt_gate host_idt[IDT_GATES] ALIGNED(PAGE_SIZE);
 
 static trap_handler_fn handlers[256];
 
-void trap_set_handler(u8 vector, trap_handler_fn handler)
+INIT void trap_set_handler(u8 vector, trap_handler_fn handler)
 {
     CHECK(vector >= TRAP_FIRST_INTERRUPT);
     handlers[vector] = handler;
 }
 
-trap_handler_fn trap_handler(u8 vector)
+INIT trap_handler_fn trap_handler(u8 vector)
 {
     return handlers[vector];
 }
@@ -92,29 +92,29 @@ void trap_dispatch(struct trap_frame *frame)
     crash_trap(frame);
 }
 
-struct probe_result probe_call(void (*fn)(u64 arg), u64 arg)
+INIT struct probe_result probe_call(void (*fn)(u64 arg), u64 arg)
 {
     u64 *resume = &this_cpu()->probe_rsp;
     CHECK(!*resume);
     return probe_enter(fn, arg, resume);
 }
 
-struct probe_result probe_read(const volatile void *addr)
+INIT struct probe_result probe_read(const volatile void *addr)
 {
     return probe_call(probe_load, (uintptr_t)addr);
 }
 
-struct probe_result probe_write(const volatile void *addr)
+INIT struct probe_result probe_write(const volatile void *addr)
 {
     return probe_call(probe_store, (uintptr_t)addr);
 }
 
-struct probe_result probe_exec(const volatile void *addr)
+INIT struct probe_result probe_exec(const volatile void *addr)
 {
     return probe_call((void (*)(u64))(uintptr_t)addr, 0);
 }
 
-struct probe_result probe_stack(const volatile void *top)
+INIT struct probe_result probe_stack(const volatile void *top)
 {
     return probe_call(probe_on_stack, (uintptr_t)top);
 }

@@ -14,7 +14,7 @@
 
 #define CP437_BLOCK 0xfe // a small square, for what has no character
 
-int vga_text_init(struct vga_text *vga, const struct screen *screen, const struct port_io *io)
+INIT int vga_text_init(struct vga_text *vga, const struct screen *screen, const struct port_io *io)
 {
     if (screen->kind != SCREEN_TEXT || !screen->memory || !screen->width || !screen->height ||
         screen->pitch / CELL_BYTES < screen->width)

@@ -10,13 +10,13 @@ static void note_next(struct deadline_queue *queue, u64 next)
     queue->next_count = (next >> queue->rate) + queue->round;
 }
 
-void deadline_queue_init(struct deadline_queue *queue, struct deadline **heap, u32 capacity)
+INIT void deadline_queue_init(struct deadline_queue *queue, struct deadline **heap, u32 capacity)
 {
     *queue = (struct deadline_queue){.heap = heap, .capacity = capacity};
     note_next(queue, DEADLINE_NEVER);
 }
 
-void deadline_set_rate(struct deadline_queue *queue, u8 rate)
+INIT void deadline_set_rate(struct deadline_queue *queue, u8 rate)
 {
     queue->rate = rate;
     queue->round = rate != 0;

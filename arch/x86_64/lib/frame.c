@@ -11,7 +11,7 @@ static u64 first_frame(const struct mem_range *range)
     return align_up(range->base, PAGE_SIZE) >> PAGE_SHIFT;
 }
 
-static u64 frame_count(const struct mem_range *range)
+INIT static u64 frame_count(const struct mem_range *range)
 {
     CHECK(range->base + range->size >= range->base);
     u64 first = first_frame(range);
@@ -24,7 +24,7 @@ static u64 bitmap_words(u64 frames)
     return (frames + 63) / 64;
 }
 
-u64 frame_bitmap_bytes(const struct mem_range *ranges, unsigned n)
+INIT u64 frame_bitmap_bytes(const struct mem_range *ranges, unsigned n)
 {
     u64 words = 0;
     for (unsigned i = 0; i < n; i++)
@@ -32,8 +32,8 @@ u64 frame_bitmap_bytes(const struct mem_range *ranges, unsigned n)
     return words * sizeof(u64);
 }
 
-int frame_pool_init(struct frame_pool *pool, const struct mem_range *ranges, unsigned n,
-                    void *storage)
+INIT int frame_pool_init(struct frame_pool *pool, const struct mem_range *ranges, unsigned n,
+                         void *storage)
 {
     u64 *bitmap = storage;
     memset(pool, 0, sizeof(*pool));
@@ -160,7 +160,7 @@ void frame_free(struct frame_pool *pool, hpa_t base, u64 count)
         range->hint = at;
 }
 
-void frame_reserve(struct frame_pool *pool, u64 base, u64 size)
+INIT void frame_reserve(struct frame_pool *pool, u64 base, u64 size)
 {
     if (size == 0)
         return;
@@ -181,7 +181,7 @@ void frame_reserve(struct frame_pool *pool, u64 base, u64 size)
     }
 }
 
-bool frame_is_free(const struct frame_pool *pool, hpa_t addr)
+INIT bool frame_is_free(const struct frame_pool *pool, hpa_t addr)
 {
     u64 frame = addr.raw >> PAGE_SHIFT;
     for (unsigned i = 0; i < pool->nranges; i++) {

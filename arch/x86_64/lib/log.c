@@ -111,7 +111,7 @@ static void replay(log_sink_fn sink)
     }
 }
 
-void log_set_sink(log_sink_fn sink, bool replay_ring)
+INIT void log_set_sink(log_sink_fn sink, bool replay_ring)
 {
     lock();
     the_log.sink = sink;
@@ -127,12 +127,12 @@ void log_replay(log_sink_fn sink)
     unlock();
 }
 
-void log_set_level(enum log_level level)
+INIT void log_set_level(enum log_level level)
 {
     the_log.level = level;
 }
 
-enum log_level log_get_level(void)
+INIT enum log_level log_get_level(void)
 {
     return the_log.level;
 }

@@ -11,7 +11,7 @@ bool str_copy(char *dst, size_t size, const char *src)
     return src[i] == '\0';
 }
 
-bool str_glob(const char *pattern, const char *text)
+INIT bool str_glob(const char *pattern, const char *text)
 {
     // Only the last '*' is ever reconsidered: whatever an earlier one could give up, the last one
     // can take instead. That keeps it to pattern times text steps, without recursion.
@@ -63,7 +63,7 @@ static unsigned suffix_shift(char c)
     }
 }
 
-int str_to_u64(const char *text, size_t length, bool suffix, u64 *out)
+INIT int str_to_u64(const char *text, size_t length, bool suffix, u64 *out)
 {
     unsigned shift = suffix && length ? suffix_shift(text[length - 1]) : 0;
     if (shift)

@@ -42,6 +42,10 @@ typedef struct {
 #define ALIGNED(n)        __attribute__((aligned(n)))
 #define SECTION(s)        __attribute__((section(s), used))
 #define NORETURN          __attribute__((noreturn))
+// Only the start and the laboratory need this function, or this constant, of a file that stays: see
+// tools/image.mk. A function's strings stay, as the compiler may share them among functions.
+#define INIT              __attribute__((section(".text.0init")))
+#define INIT_CONST        __attribute__((section(".rodata.0init")))
 #define PRINTF_LIKE(f, a) __attribute__((format(printf, f, a)))
 #define MUST_CHECK        __attribute__((warn_unused_result))
 // Kept out of its callers, who then need no registers for it. Those that are COLD are rarely

@@ -253,6 +253,29 @@ static void vga_text_refuses_other_screens(void **state)
     }
 }
 
+// Into memory of exactly its size: address sanitizer sees any byte beyond it.
+static void the_font_is_moved_whole(void **state)
+{
+    (void)state;
+    static const u32 widths[] = {640, 1920};
+    for (size_t i = 0; i < 2; i++) {
+        struct screen screen = screen_of(&formats[0], widths[i], widths[i] * 9 / 16, 0);
+        struct fbcon fb;
+        assert_int_equal(fbcon_init(&fb, &screen), OK);
+        const struct font *before = fb.font;
+        assert_ptr_equal(before, i ? &font_large : &font_small);
+        struct font *memory = malloc(fbcon_font_size(&fb));
+        fbcon_move_font(&fb, memory);
+        assert_ptr_equal(fb.font, memory);
+        assert_ptr_equal(memory->lines, memory + 1);
+        for (u32 c = FONT_FIRST; c <= FONT_LAST; c++)
+            assert_memory_equal(font_glyph(memory, (u8)c), font_glyph(before, (u8)c),
+                                before->height * sizeof(u16));
+        free(memory);
+        free(screen.memory);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -260,6 +283,7 @@ int main(void)
         cmocka_unit_test(dense_displays_get_larger_characters),
         cmocka_unit_test(the_fonts_are_ascii),
         cmocka_unit_test(screens_it_cannot_show_are_refused),
+        cmocka_unit_test(the_font_is_moved_whole),
         cmocka_unit_test(vga_text_writes_cells),
         cmocka_unit_test(vga_text_refuses_other_screens),
     };

@@ -230,6 +230,8 @@ enum exit_action exit_virtual_eoi(struct vcpu *vcpu, const struct exit_info *exi
 // The CPU has put the value in the page; RIP is behind the instruction.
 enum exit_action exit_apic_write(struct vcpu *vcpu, const struct exit_info *exit)
 {
+    if (!vcpu->vm->lapic.cpu.page)
+        return exit_unhandled(vcpu, exit); // nobody asked for such exits
     lapic_page_written(&vcpu->vm->lapic, exit->qualification & 0xff0);
     return ACT_RESUME;
 }

@@ -63,7 +63,9 @@ struct entry_edit {
 #define ALSO(id)            PLAIN(RULE_##id, OP_ALSO, 0)
 #define MANNER(name)        PLAIN(0, OP_MANNER, MANNER_##name)
 
-#define TPR_SHADOW OR(VMCS_PROC_CTLS, PROC_TPR_SHADOW), SET_SCRATCH(VMCS_VIRTUAL_APIC_ADDR, 0)
+#define TPR_SHADOW       OR(VMCS_PROC_CTLS, PROC_TPR_SHADOW), SET_SCRATCH(VMCS_VIRTUAL_APIC_ADDR, 0)
+// ... and nothing that builds on it, of what the guest may come with.
+#define TPR_SHADOW_ALONE TPR_SHADOW, CLEAR(VMCS_PROC_CTLS2, APICV_CONTROLS)
 #define APIC_ACCESS                                                                                \
     OR(VMCS_PROC_CTLS2, PROC2_APIC_ACCESS), SET_SCRATCH(VMCS_APIC_ACCESS_ADDR, 0x1000)
 #define POSTED                                                                                     \

@@ -180,7 +180,8 @@ int vcpu_start(struct vcpu *vcpu, const struct guest_start *start)
     memset(vcpu->dr, 0, sizeof(vcpu->dr));
     vcpu->dr6 = DR6_INIT;
     // What the CPU keeps of the local APIC may be an earlier guest's: vcpu->inject tells it anew.
-    vcpu->vm->attention |= VM_ATTENTION_EVENT;
+    if (vcpu->vm->lapic.cpu.page)
+        vcpu->vm->attention |= VM_ATTENTION_EVENT;
     memset(vcpu->switched, 0, sizeof(vcpu->switched));
     return OK;
 }
